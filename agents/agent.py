@@ -1,0 +1,50 @@
+"""What an agent is: something that answers messages, and knows nothing of hosting."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from .turn import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpec:
+    """What the manifest says of an agent, as the agent sees it.
+
+    options: the keys of the manifest's `options` of this agent, for kinds of the user's own.
+    """
+
+    name: str
+    description: str = ""
+    instructions: str = ""
+    output_schema: Mapping[str, Any] | None = None
+    output_type: type[Any] | None = None
+    skills: Sequence[Mapping[str, Any]] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Agent(ABC):
+    """Answer messages, one turn at a time, several turns at once.
+
+    Subclasses take an `AgentSpec`; state that must survive belongs in the turn
+    (journaled) or in the agent's tools, not in `self`.
+    """
+
+    def __init__(self, spec: AgentSpec) -> None:
+        self.spec = spec
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Hold what the agent needs while it runs; entered again after each restart."""
+        yield
+
+    @abstractmethod
+    async def handle(self, turn: Turn) -> None:
+        """Answer `turn.message`.
+
+        Returning completes the task unless it was ended. Raising a
+        `RepertoryError` fails it with that sentence; any other exception is a
+        crash of the agent and goes to its supervisor.
+        """

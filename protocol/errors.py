@@ -1,0 +1,160 @@
+"""The root of every error Repertory raises, and the branch of the protocol room.
+
+    RepertoryError
+    ├── ProtocolError                    what was said broke the protocol
+    │   ├── TaskNotFoundError            (LookupError)   TASK_NOT_FOUND
+    │   ├── TaskNotCancelableError                       TASK_NOT_CANCELABLE
+    │   ├── PushNotificationNotSupportedError            PUSH_NOTIFICATION_NOT_SUPPORTED
+    │   ├── UnsupportedOperationError                    UNSUPPORTED_OPERATION
+    │   ├── ContentTypeNotSupportedError                 CONTENT_TYPE_NOT_SUPPORTED
+    │   ├── InvalidAgentResponseError                    INVALID_AGENT_RESPONSE
+    │   ├── ExtendedAgentCardNotConfiguredError          EXTENDED_AGENT_CARD_NOT_CONFIGURED
+    │   ├── ExtensionSupportRequiredError                EXTENSION_SUPPORT_REQUIRED
+    │   ├── VersionNotSupportedError                     VERSION_NOT_SUPPORTED
+    │   ├── InvalidParamsError           (ValueError)    INVALID_PARAMS
+    │   ├── RemoteError                                  any other reason, INTERNAL_ERROR
+    │   └── IllegalMoveError             (ValueError)    a task cannot go there from here
+    ├── CallError                        a call could not be made or finished
+    │   ├── DeadlineExceededError        (TimeoutError)  DEADLINE_EXCEEDED
+    │   ├── BudgetExceededError                          BUDGET_EXCEEDED
+    │   ├── CallCycleError                               CALL_CYCLE
+    │   └── BusyError                    retryable       BUSY
+    └── LinkError                        (ConnectionError, retryable) the wire, not the peer
+
+Errors are told apart by `reason`, never by number: A2A's -32001 is also the MCP
+SDK's local time-out (docs/binding.md, section Errors). Other rooms hang their
+branches on `RepertoryError` in an `errors.py` of their own.
+"""
+
+from typing import Any, ClassVar
+
+
+class RepertoryError(Exception):
+    """Root of every error Repertory raises; the facts stay as attributes.
+
+    `retryable` says whether the same call may succeed later unchanged.
+    """
+
+    retryable: ClassVar[bool] = False
+    reason: ClassVar[str] = "INTERNAL_ERROR"
+
+    def __init__(self, sentence: str, /, **facts: Any) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.facts = facts
+
+    def __getattr__(self, name: str) -> Any:
+        facts = self.__dict__.get("facts", {})
+        if name in facts:
+            return facts[name]
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+
+class ProtocolError(RepertoryError):
+    """What was said broke the protocol, here or at the peer."""
+
+
+class TaskNotFoundError(ProtocolError, LookupError):
+    """No task of that id exists for this caller; a foreign one answers alike."""
+
+    reason = "TASK_NOT_FOUND"
+
+
+class TaskNotCancelableError(ProtocolError):
+    """The task has already ended."""
+
+    reason = "TASK_NOT_CANCELABLE"
+
+
+class PushNotificationNotSupportedError(ProtocolError):
+    """The agent's card does not offer push notifications."""
+
+    reason = "PUSH_NOTIFICATION_NOT_SUPPORTED"
+
+
+class UnsupportedOperationError(ProtocolError):
+    """The operation does not fit the task's state or the agent's card."""
+
+    reason = "UNSUPPORTED_OPERATION"
+
+
+class ContentTypeNotSupportedError(ProtocolError):
+    """A part's media type is not among the agent's input modes."""
+
+    reason = "CONTENT_TYPE_NOT_SUPPORTED"
+
+
+class InvalidAgentResponseError(ProtocolError):
+    """The peer answered with something that is not A2A."""
+
+    reason = "INVALID_AGENT_RESPONSE"
+
+
+class ExtendedAgentCardNotConfiguredError(ProtocolError):
+    """The agent has no extended card."""
+
+    reason = "EXTENDED_AGENT_CARD_NOT_CONFIGURED"
+
+
+class ExtensionSupportRequiredError(ProtocolError):
+    """The caller did not declare an extension that the agent requires."""
+
+    reason = "EXTENSION_SUPPORT_REQUIRED"
+
+
+class VersionNotSupportedError(ProtocolError):
+    """The caller asked for an A2A version that is not spoken here."""
+
+    reason = "VERSION_NOT_SUPPORTED"
+
+
+class InvalidParamsError(ProtocolError, ValueError):
+    """The request's parameters do not have the shape the operation needs."""
+
+    reason = "INVALID_PARAMS"
+
+
+class RemoteError(ProtocolError):
+    """The peer failed for a reason of its own, kept in `facts['remote_reason']`."""
+
+
+class IllegalMoveError(ProtocolError, ValueError):
+    """A task was asked to move to a state it cannot reach from where it is."""
+
+    reason = "UNSUPPORTED_OPERATION"
+
+
+class CallError(RepertoryError):
+    """A call could not be made or finished."""
+
+
+class DeadlineExceededError(CallError, TimeoutError):
+    """The call's deadline passed; callees had inherited what was left of it."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class BudgetExceededError(CallError):
+    """The call spent its tokens, calls or money."""
+
+    reason = "BUDGET_EXCEEDED"
+
+
+class CallCycleError(CallError):
+    """An agent was asked, through its own peers, to wait for itself."""
+
+    reason = "CALL_CYCLE"
+
+
+class BusyError(CallError):
+    """No room for more work now; `facts['retry_after']` says when to try, in seconds."""
+
+    retryable = True
+    reason = "BUSY"
+
+
+class LinkError(RepertoryError, ConnectionError):
+    """The wire failed, not the peer: what became of the call is unknown."""
+
+    retryable = True
+    reason = "LINK_FAILED"
