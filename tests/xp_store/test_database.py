@@ -1,0 +1,113 @@
+"""The store's database: group commit, atomic units, versions."""
+
+import sqlite3
+from pathlib import Path
+
+import anyio
+import pytest
+
+from repertory.xp_store import Database, StoreError, StoreVersionError, open_database
+
+
+def _insert(number: int):  # type: ignore[no-untyped-def]  # a closure for one statement
+    def unit(connection: sqlite3.Connection) -> int:
+        connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+        return number
+
+    return unit
+
+
+async def _numbers(db: Database) -> list[int]:
+    return await db.read(
+        lambda connection: [
+            row[0] for row in connection.execute("SELECT n FROM numbers ORDER BY n")
+        ]
+    )
+
+
+async def _create(db: Database) -> None:
+    await db.transact(
+        lambda connection: connection.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY)")
+    )
+
+
+async def test_what_waits_together_is_committed_together(tmp_path: Path) -> None:
+    """Ours: an fsync is shared by all who wait for it."""
+    async with open_database(f"sqlite:///{tmp_path}/store.db", "full") as db:
+        await _create(db)
+        before = db.batches
+        async with anyio.create_task_group() as group:
+            for number in range(200):
+                group.start_soon(db.transact, _insert(number))
+        assert await _numbers(db) == list(range(200))
+        assert db.batches - before < 100
+
+
+async def test_a_unit_that_raises_is_rolled_back_alone(tmp_path: Path) -> None:
+    """Ours: one caller's mistake costs its neighbors in the batch nothing."""
+
+    def broken(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO numbers VALUES (7)")
+        raise ValueError("half way")
+
+    async with open_database(f"sqlite:///{tmp_path}/store.db") as db:
+        await _create(db)
+        outcomes: list[str] = []
+
+        async def run_broken() -> None:
+            try:
+                await db.transact(broken)
+            except ValueError as error:
+                outcomes.append(str(error))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(db.transact, _insert(1))
+            group.start_soon(run_broken)
+            group.start_soon(db.transact, _insert(2))
+        assert outcomes == ["half way"]
+        assert await _numbers(db) == [1, 2]
+
+
+async def test_an_acknowledged_write_is_seen_by_the_next_read(tmp_path: Path) -> None:
+    """Ours: readers see every commit that was acknowledged."""
+    async with open_database(f"sqlite:///{tmp_path}/store.db") as db:
+        await _create(db)
+        for number in range(50):
+            await db.transact(_insert(number))
+            assert (await _numbers(db))[-1] == number
+
+
+async def test_a_store_of_a_newer_version_is_refused_in_words(tmp_path: Path) -> None:
+    """Ours: bad input gets a clear error, and nothing is changed."""
+    path = tmp_path / "store.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version=99")
+    connection.close()
+    with pytest.raises(StoreVersionError, match="newer version"):
+        async with open_database(f"sqlite:///{path}"):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_refused_in_words(tmp_path: Path) -> None:
+    """Ours: bad input gets a clear error that names the file."""
+    path = tmp_path / "store.db"
+    path.write_text("this is a letter, not a database, and it is long enough to be read")
+    with pytest.raises(StoreError, match=r"store\.db cannot be opened"):
+        async with open_database(f"sqlite:///{path}"):
+            pass
+
+
+async def test_another_engine_is_refused_without_showing_the_password() -> None:
+    """Ours: secrets never reach an error."""
+    with pytest.raises(StoreError) as caught:
+        async with open_database("postgresql://me:secret@host/db"):
+            pass
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_closed_store_refuses_work(tmp_path: Path) -> None:
+    """Ours: nothing is written after the block, and nobody waits for it."""
+    async with open_database(f"sqlite:///{tmp_path}/store.db") as db:
+        await _create(db)
+    with pytest.raises(StoreError, match="is closed"):
+        await db.transact(_insert(1))

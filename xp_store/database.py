@@ -1,0 +1,293 @@
+"""One SQLite file in WAL mode: one writer thread with group commit, a few reader threads.
+
+Whatever waits when the writer comes round is committed together, so an fsync is
+shared by all who wait for it. Each unit of work is atomic by itself: a unit that
+raises is rolled back alone. What the units mean (tasks, packs, spans) is not
+known here.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import anyio.to_thread
+from sqlalchemy import MetaData
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from .errors import StoreError, StoreVersionError
+
+T = TypeVar("T")
+Durability = Literal["process", "full"]
+Unit = Callable[[sqlite3.Connection], Any]
+
+# Raised when a table changes in a way that older code cannot read.
+SCHEMA_VERSION = 1
+_MAX_BATCH = 512
+_READERS = 2
+_SQLITE_URL = "sqlite:///"
+
+
+class _Job:
+    __slots__ = ("error", "future", "loop", "result", "unit")
+
+    def __init__(self, unit: Unit, loop: asyncio.AbstractEventLoop) -> None:
+        self.unit = unit
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+def _settle_all(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        job.settle()
+
+
+def _announce(jobs: Sequence[_Job]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in jobs:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, mine in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle_all, mine)
+        except RuntimeError:
+            # The loop was closed while its work was on the way; nobody waits any more.
+            continue
+
+
+class Database:
+    """A store shared by the journal, the packs and the spans of one network.
+
+    Open it with `open_database`. Units run on the database's own threads and
+    must not touch the event loop.
+    """
+
+    def __init__(self, path: str, durability: Durability) -> None:
+        self.path = path
+        self.durability = durability
+        self.batches = 0
+        self.units = 0
+        self._writes: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    @property
+    def in_memory(self) -> bool:
+        return self.path == ":memory:"
+
+    async def transact(self, unit: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `unit` in the next commit and return its result once that is durable.
+
+        Cancelling gives up the answer, not the write.
+
+        Raises:
+            StoreError: The database refused (disk full, corrupt, locked for too long).
+        """
+        return await self._put(self._writes, unit)
+
+    async def read(self, unit: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `unit` on a reading connection; it sees every commit that was acknowledged."""
+        return await self._put(self._writes if self.in_memory else self._reads, unit)
+
+    async def ensure(self, metadata: MetaData, extra_ddl: Sequence[str] = ()) -> None:
+        """Create what is missing of a SQLAlchemy `MetaData`'s tables and indexes."""
+        ddl = [*_table_ddl(metadata), *extra_ddl]
+
+        def create(connection: sqlite3.Connection) -> None:
+            for statement in ddl:
+                connection.execute(statement)
+
+        await self.transact(create)
+
+    async def _put(self, where: "queue.SimpleQueue[_Job | None]", unit: Unit) -> Any:
+        if self._closed:
+            raise StoreError(f"the store {self.path} is closed; nothing was written", path=self.path)
+        job = _Job(unit, asyncio.get_running_loop())
+        where.put(job)
+        return await job.future
+
+    # -- threads -----------------------------------------------------------
+
+    def _open(self) -> None:
+        connection = self._connect()
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found > SCHEMA_VERSION:
+                raise StoreVersionError(
+                    f"{self.path} was written by a newer version (schema {found}; this version"
+                    f" reads up to {SCHEMA_VERSION}): upgrade repertory, or name another store",
+                    path=self.path,
+                    found=found,
+                    known=SCHEMA_VERSION,
+                )
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise StoreError(
+                f"{self.path} cannot be opened as a store ({error}): name another file, or move"
+                " this one away",
+                path=self.path,
+            ) from error
+        except StoreError:
+            connection.close()
+            raise
+        writer = threading.Thread(
+            target=self._write_loop, args=(connection,), name="repertory-writer", daemon=True
+        )
+        self._threads.append(writer)
+        if not self.in_memory:
+            for number in range(_READERS):
+                self._threads.append(
+                    threading.Thread(
+                        target=self._read_loop, name=f"repertory-reader-{number}", daemon=True
+                    )
+                )
+        for thread in self._threads:
+            thread.start()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        connection.execute("PRAGMA busy_timeout=10000")
+        connection.execute(f"PRAGMA synchronous={'FULL' if self.durability == 'full' else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA secure_delete=ON")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        return connection
+
+    def _write_loop(self, connection: sqlite3.Connection) -> None:
+        stopping = False
+        while not stopping:
+            job = self._writes.get()
+            jobs: list[_Job] = []
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) >= _MAX_BATCH:
+                    break
+                try:
+                    job = self._writes.get_nowait()
+                except queue.Empty:
+                    break
+            stopping = job is None
+            if jobs:
+                self._commit(connection, jobs)
+                _announce(jobs)
+        connection.close()
+
+    def _commit(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                connection.execute("SAVEPOINT unit")
+                try:
+                    job.result = job.unit(connection)
+                except Exception as error:
+                    # One unit's failure is its caller's alone; the batch goes on without it.
+                    connection.execute("ROLLBACK TO unit")
+                    job.error = _translated(error, self.path)
+                connection.execute("RELEASE unit")
+            connection.execute("COMMIT")
+            self.batches += 1
+            self.units += len(jobs)
+        except sqlite3.Error as error:
+            failure = _translated(error, self.path)
+            for job in jobs:
+                job.error = job.error or failure
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _read_loop(self) -> None:
+        connection = self._connect()
+        connection.execute("PRAGMA query_only=ON")
+        while (job := self._reads.get()) is not None:
+            try:
+                job.result = job.unit(connection)
+            except Exception as error:
+                job.error = _translated(error, self.path)
+            _announce([job])
+        connection.close()
+
+    def _close(self) -> None:
+        self._closed = True
+        self._writes.put(None)
+        for _ in range(len(self._threads) - 1):
+            self._reads.put(None)
+        for thread in self._threads:
+            thread.join()
+
+
+def _translated(error: BaseException, path: str) -> BaseException:
+    """Our own words for SQLite's errors; everything else is the unit's and stays as it is."""
+    if isinstance(error, sqlite3.OperationalError):
+        return StoreError(f"the store {path} refused: {error}; nothing was written", path=path)
+    return error
+
+
+def _table_ddl(metadata: MetaData) -> list[str]:
+    dialect = sqlite_dialect.dialect()
+    ddl: list[str] = []
+    for table in metadata.sorted_tables:
+        ddl.append(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
+        for index in sorted(table.indexes, key=lambda each: str(each.name)):
+            ddl.append(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)))
+    return ddl
+
+
+def sqlite_path(url: str) -> str:
+    """The file that a `sqlite:///FILE` URL names.
+
+    Raises:
+        StoreError: The URL names another engine.
+    """
+    if not url.startswith(_SQLITE_URL):
+        scheme = url.split(":", 1)[0]
+        raise StoreError(
+            f"store url {url.split('@')[-1]!r}: engine {scheme!r} is not supported;"
+            " use sqlite:///FILE",
+            url=scheme,
+        )
+    return url[len(_SQLITE_URL) :]
+
+
+@asynccontextmanager
+async def open_database(url: str, durability: Durability = "process") -> AsyncIterator[Database]:
+    """Open `sqlite:///FILE` (or `sqlite:///:memory:`), creating the file and its folder.
+
+    durability: `process` survives the death of the process, `full` also the
+    loss of power (an fsync for every group commit).
+
+    Raises:
+        StoreError: The file cannot be opened as a store.
+        StoreVersionError: A newer version of Repertory wrote it.
+    """
+    path = sqlite_path(url)
+    database = Database(path, durability)
+
+    def begin() -> None:
+        if path != ":memory:":
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        database._open()
+
+    await anyio.to_thread.run_sync(begin)
+    try:
+        yield database
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(database._close)
