@@ -1,1 +1,121 @@
-"""The agents room."""
+"""The door of the agents room: what answers messages, and the models that help it.
+
+Every name loads when it is first used; hosting an agent is the runtime's work.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .agent import Agent, AgentSpec
+    from .errors import (
+        AgentError,
+        AgentNotFoundError,
+        ModelError,
+        ModelRefusedError,
+        ModelUnavailableError,
+        OutcomeUnknownError,
+        OutputInvalidError,
+        PolicyDeniedError,
+        TaskFailedError,
+        TierError,
+        ToolNotFoundError,
+        ToolServerError,
+    )
+    from .models import (
+        NO_CONTEXT,
+        ChatMessage,
+        ChatModel,
+        ChatRequest,
+        ChatResult,
+        CompletionRequest,
+        LabelScores,
+        ModelContext,
+        ModelHealth,
+        ModelInfo,
+        ScoreRequest,
+        Tier,
+        TokenLogprob,
+    )
+    from .turn import Question, ToolResult, ToolSpec, Turn
+
+_MODULE_OF = {
+    "Agent": "agent",
+    "AgentError": "errors",
+    "AgentNotFoundError": "errors",
+    "AgentSpec": "agent",
+    "ChatMessage": "models",
+    "ChatModel": "models",
+    "ChatRequest": "models",
+    "ChatResult": "models",
+    "CompletionRequest": "models",
+    "LabelScores": "models",
+    "ModelContext": "models",
+    "ModelError": "errors",
+    "ModelHealth": "models",
+    "ModelInfo": "models",
+    "ModelRefusedError": "errors",
+    "ModelUnavailableError": "errors",
+    "NO_CONTEXT": "models",
+    "OutcomeUnknownError": "errors",
+    "OutputInvalidError": "errors",
+    "PolicyDeniedError": "errors",
+    "Question": "turn",
+    "ScoreRequest": "models",
+    "TaskFailedError": "errors",
+    "Tier": "models",
+    "TierError": "errors",
+    "TokenLogprob": "models",
+    "ToolNotFoundError": "errors",
+    "ToolResult": "turn",
+    "ToolServerError": "errors",
+    "ToolSpec": "turn",
+    "Turn": "turn",
+}
+
+__all__ = [
+    "NO_CONTEXT",
+    "Agent",
+    "AgentError",
+    "AgentNotFoundError",
+    "AgentSpec",
+    "ChatMessage",
+    "ChatModel",
+    "ChatRequest",
+    "ChatResult",
+    "CompletionRequest",
+    "LabelScores",
+    "ModelContext",
+    "ModelError",
+    "ModelHealth",
+    "ModelInfo",
+    "ModelRefusedError",
+    "ModelUnavailableError",
+    "OutcomeUnknownError",
+    "OutputInvalidError",
+    "PolicyDeniedError",
+    "Question",
+    "ScoreRequest",
+    "TaskFailedError",
+    "Tier",
+    "TierError",
+    "TokenLogprob",
+    "ToolNotFoundError",
+    "ToolResult",
+    "ToolServerError",
+    "ToolSpec",
+    "Turn",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
