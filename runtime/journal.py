@@ -1,0 +1,505 @@
+"""The journal: every task, event and effect of a network, durable before anybody is told.
+
+One process owns a journal; others read it and leave commands in it. What runs a
+task is in `turn`, what decides who runs when is in `mailbox`.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from typing import Any, TextIO
+
+import anyio.to_thread
+import orjson
+from sqlalchemy import insert, select
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlmodel import SQLModel
+
+from repertory.protocol import (
+    Budget,
+    Message,
+    NumberedEvent,
+    StreamResponse,
+    TaskState,
+    is_terminal,
+    user_message,
+)
+from repertory.xp_store import Database, StoreError, StoreOwnedError, open_database, sqlite_path
+
+from .record import QUESTION_KEY, WAITING_KEY, TaskRecord, state_of
+from .tables import CommandRow, EventRow, JournalTable, StepRow, TaskRow
+
+_DIALECT = sqlite_dialect.dialect()
+
+
+def _insert(table: type[SQLModel], prefix: str = "INSERT") -> tuple[str, tuple[str, ...]]:
+    """The prepared INSERT of a table and its columns in the statement's order."""
+    statement = insert(table).compile(dialect=_DIALECT)
+    columns = tuple(statement.positiontup or ())
+    return str(statement).replace("INSERT", prefix, 1), columns
+
+
+_INSERT_TASK, _TASK_COLUMNS = _insert(TaskRow, "INSERT OR IGNORE")
+_INSERT_EVENT, _ = _insert(EventRow)
+_INSERT_STEP, _STEP_COLUMNS = _insert(StepRow, "INSERT OR REPLACE")
+_SELECT_TASK = str(select(TaskRow).compile(dialect=_DIALECT))
+_SELECT_STEP = str(select(StepRow).compile(dialect=_DIALECT))
+_MOVE_TASK = (
+    "UPDATE task SET state=?, sequence=?, ended=?, park=?, text=?, updated_at=?"
+    " WHERE id=? AND sequence=?"
+)
+
+
+class StaleTaskError(StoreError):
+    """Another process wrote to the task meanwhile; nothing of this write was kept."""
+
+    reason = "STALE_TASK"
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """An effect of a turn; `result` is None while its outcome is unknown."""
+
+    key: str
+    number: int
+    kind: str
+    name: str
+    request: Any
+    result: Any = None
+    is_error: bool = False
+    started_at: float = 0.0
+    ended_at: float | None = None
+    span_id: str = ""
+
+    @property
+    def finished(self) -> bool:
+        return self.ended_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An order that another process left in the journal."""
+
+    number: int
+    kind: str
+    task_id: str
+    body: str
+
+
+def _dump(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _budget(text: str) -> Budget:
+    return Budget(**orjson.loads(text))
+
+
+def _row_of(record: TaskRecord, sequence: int) -> tuple[Any, ...]:
+    values = {
+        "id": record.id,
+        "agent": record.agent,
+        "tenant": record.tenant,
+        "principal": record.principal,
+        "message_id": record.message.message_id,
+        "context_id": record.context_id,
+        "parent_task": record.parent_task,
+        "message": _dump(record.message.wire()),
+        "state": record.now.value,
+        "sequence": sequence,
+        "ended": int(is_terminal(record.now)),
+        "attempts": record.attempts,
+        "seconds": record.seconds,
+        "budget": _dump(
+            {
+                "tokens": record.budget.tokens,
+                "calls": record.budget.calls,
+                "usd": record.budget.usd,
+            }
+        ),
+        "chain": _dump(list(record.chain)),
+        "traceparent": record.traceparent,
+        "park": record.park,
+        "text": record.text,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+    }
+    return tuple(values[column] for column in _TASK_COLUMNS)
+
+
+def _record_of(row: Sequence[Any]) -> TaskRecord:
+    facts = dict(zip(_COLUMNS, row, strict=True))
+    return TaskRecord(
+        id=facts["id"],
+        agent=facts["agent"],
+        tenant=facts["tenant"],
+        principal=facts["principal"],
+        context_id=facts["context_id"],
+        message=Message.parse(facts["message"]),
+        parent_task=facts["parent_task"],
+        seconds=facts["seconds"],
+        budget=_budget(facts["budget"]),
+        chain=tuple(orjson.loads(facts["chain"])),
+        traceparent=facts["traceparent"],
+        attempts=facts["attempts"],
+        created_at=facts["created_at"],
+        updated_at=facts["updated_at"],
+        park=facts["park"],
+        text=facts["text"],
+        state=TaskState(facts["state"]),
+    )
+
+
+_COLUMNS = tuple(column.name for column in TaskRow.__table__.columns)  # type: ignore[attr-defined]  # SQLModel adds it
+_STEP_FIELDS = tuple(column.name for column in StepRow.__table__.columns)  # type: ignore[attr-defined]  # SQLModel adds it
+
+
+def _load_events(connection: sqlite3.Connection, record: TaskRecord) -> TaskRecord:
+    rows = connection.execute(
+        "SELECT sequence, body FROM event WHERE task_id=? ORDER BY sequence", (record.id,)
+    )
+    record.events = [
+        NumberedEvent(sequence=sequence, event=StreamResponse.parse(body))
+        for sequence, body in rows
+    ]
+    record.staged = record.last_sequence
+    return record
+
+
+def _load(connection: sqlite3.Connection, task_id: str) -> TaskRecord | None:
+    row = connection.execute(_SELECT_TASK + " WHERE task.id=?", (task_id,)).fetchone()
+    return None if row is None else _load_events(connection, _record_of(row))
+
+
+class Journal:
+    """Tasks, events, steps and commands of one network. Open it with `open_journal`."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # -- tasks -------------------------------------------------------------
+
+    async def accept(self, record: TaskRecord, first: StreamResponse) -> TaskRecord | None:
+        """Make an accepted message durable; None when it is new, else the earlier task.
+
+        Exactly one task exists per (tenant, principal, agent, messageId).
+        """
+        record.created_at = record.updated_at = time()
+        numbered = record.stage(first)
+        row = _row_of(record, numbered.sequence)
+        event = (record.id, numbered.sequence, record.created_at, _dump(first.wire()))
+        identity = (record.tenant, record.principal, record.agent, record.message.message_id)
+
+        def unit(connection: sqlite3.Connection) -> TaskRecord | None:
+            if connection.execute(_INSERT_TASK, row).rowcount:
+                connection.execute(_INSERT_EVENT, event)
+                return None
+            found = connection.execute(
+                "SELECT id FROM task WHERE tenant=? AND principal=? AND agent=? AND message_id=?",
+                identity,
+            ).fetchone()
+            return _load(connection, found[0])
+
+        earlier = await self.database.transact(unit)
+        if earlier is None:
+            record.publish((numbered,))
+        return earlier
+
+    async def append(
+        self,
+        record: TaskRecord,
+        *events: StreamResponse,
+        also: Callable[[sqlite3.Connection], Any] | None = None,
+    ) -> None:
+        """Add events to a task's log, durable and then published, in one commit with `also`.
+
+        Raises:
+            IllegalMoveError: An event asks for a move that the life cycle forbids.
+            StaleTaskError: Another process wrote to the task meanwhile.
+        """
+        before, state = record.staged, record.state
+        at = record.updated_at = time()
+        numbered: list[NumberedEvent] = []
+        try:
+            numbered.extend(record.stage(event) for event in events)
+        except Exception:
+            record.staged, record.state = before, state
+            raise
+        for event in events:
+            record.text = _text_of(event) or record.text
+            record.park = _park_of(event, record.park)
+        rows = [(record.id, n.sequence, at, _dump(n.event.wire())) for n in numbered]
+        change = (
+            record.now.value,
+            record.staged,
+            int(is_terminal(record.now)),
+            record.park,
+            record.text,
+            at,
+            record.id,
+            before,
+        )
+
+        def unit(connection: sqlite3.Connection) -> None:
+            if not connection.execute(_MOVE_TASK, change).rowcount:
+                raise StaleTaskError(
+                    f"task {record.id} was changed by another process after event {before}",
+                    task_id=record.id,
+                )
+            connection.executemany(_INSERT_EVENT, rows)
+            if also is not None:
+                also(connection)
+
+        await self.database.transact(unit)
+        record.publish(numbered)
+
+    async def note_attempt(self, record: TaskRecord) -> None:
+        """Count a crash of the agent while it worked on the task."""
+        record.attempts += 1
+        values = (record.attempts, record.id)
+        await self.database.transact(
+            lambda connection: connection.execute("UPDATE task SET attempts=? WHERE id=?", values)
+        )
+
+    async def load(self, task_id: str) -> TaskRecord | None:
+        """A task with its whole log, or None."""
+        return await self.database.read(lambda connection: _load(connection, task_id))
+
+    async def unfinished(self, agents: Sequence[str]) -> list[TaskRecord]:
+        """Every task of these agents that has not ended, oldest first, with its log."""
+        marks = ",".join("?" * len(agents))
+
+        def unit(connection: sqlite3.Connection) -> list[TaskRecord]:
+            rows = connection.execute(
+                f"{_SELECT_TASK} WHERE task.ended=0 AND task.agent IN ({marks})"
+                " ORDER BY task.created_at, task.id",
+                tuple(agents),
+            ).fetchall()
+            return [_load_events(connection, _record_of(row)) for row in rows]
+
+        return await self.database.read(unit)
+
+    async def select(
+        self, where: str = "1", values: Sequence[Any] = (), *, limit: int = -1, offset: int = 0
+    ) -> tuple[list[TaskRecord], int]:
+        """Tasks without their logs, newest change first, and how many there are in all.
+
+        where: SQL over the columns of `TaskRow`, with `values` for its marks.
+        """
+
+        def unit(connection: sqlite3.Connection) -> tuple[list[TaskRecord], int]:
+            total = connection.execute(
+                f"SELECT count(*) FROM task WHERE {where}", tuple(values)
+            ).fetchone()[0]
+            rows = connection.execute(
+                f"{_SELECT_TASK} WHERE {where} ORDER BY task.updated_at DESC, task.id DESC"
+                " LIMIT ? OFFSET ?",
+                (*values, limit, offset),
+            ).fetchall()
+            return [_record_of(row) for row in rows], total
+
+        return await self.database.read(unit)
+
+    async def earlier_in_context(self, record: TaskRecord, most: int) -> list[TaskRecord]:
+        """The context's ended tasks of the same agent and caller, oldest first, with logs."""
+        values = (record.tenant, record.context_id, record.agent, record.principal)
+
+        def unit(connection: sqlite3.Connection) -> list[TaskRecord]:
+            rows = connection.execute(
+                f"{_SELECT_TASK} WHERE task.tenant=? AND task.context_id=? AND task.agent=?"
+                " AND task.principal=? AND task.ended=1 AND task.created_at<=? AND task.id<>?"
+                " ORDER BY task.created_at DESC LIMIT ?",
+                (*values, record.created_at, record.id, most),
+            ).fetchall()
+            return [_load_events(connection, _record_of(row)) for row in reversed(rows)]
+
+        return await self.database.read(unit)
+
+    # -- steps -------------------------------------------------------------
+
+    async def put_step(self, task_id: str, step: StepRecord) -> None:
+        """Write a step as it stands: begun (result unknown) or finished."""
+        values = {
+            "task_id": task_id,
+            "key": step.key,
+            "number": step.number,
+            "kind": step.kind,
+            "name": step.name,
+            "request": _dump(step.request),
+            "result": _dump(step.result) if step.finished else "",
+            "is_error": int(step.is_error),
+            "started_at": step.started_at,
+            "ended_at": step.ended_at,
+            "span_id": step.span_id,
+        }
+        row = tuple(values[column] for column in _STEP_COLUMNS)
+        await self.database.transact(lambda connection: connection.execute(_INSERT_STEP, row))
+
+    async def steps(self, task_id: str) -> dict[str, StepRecord]:
+        """The steps of a task by key, in the order in which they began."""
+
+        def unit(connection: sqlite3.Connection) -> dict[str, StepRecord]:
+            found: dict[str, StepRecord] = {}
+            for row in connection.execute(
+                _SELECT_STEP + " WHERE step.task_id=? ORDER BY step.number", (task_id,)
+            ):
+                facts = dict(zip(_STEP_FIELDS, row, strict=True))
+                del facts["task_id"]
+                facts["request"] = orjson.loads(facts["request"])
+                facts["result"] = orjson.loads(facts["result"]) if facts["result"] else None
+                facts["is_error"] = bool(facts["is_error"])
+                found[facts["key"]] = StepRecord(**facts)
+            return found
+
+        return await self.database.read(unit)
+
+    # -- commands ----------------------------------------------------------
+
+    async def pending_commands(self) -> list[Command]:
+        """Commands of other processes that nobody has carried out yet, oldest first."""
+
+        def unit(connection: sqlite3.Connection) -> list[Command]:
+            return [
+                Command(*row)
+                for row in connection.execute(
+                    "SELECT number, kind, task_id, body FROM command WHERE outcome=''"
+                    " ORDER BY number"
+                )
+            ]
+
+        return await self.database.read(unit)
+
+    async def settle_command(self, command: Command, outcome: str) -> None:
+        """Say what came of a command: `done`, or the sentence of its error."""
+        values = (outcome, command.number)
+        await self.database.transact(
+            lambda connection: connection.execute(
+                "UPDATE command SET outcome=? WHERE number=?", values
+            )
+        )
+
+
+def _text_of(event: StreamResponse) -> str:
+    """The words of an event that a list of tasks shows."""
+    update = event.status_update
+    if update is not None and update.status.message is not None:
+        return update.status.message.text[:400]
+    return ""
+
+
+def _park_of(event: StreamResponse, park: str) -> str:
+    """What the task waits for after the event: `person`, the ids of tasks, or ""."""
+    if event.status_update is None:
+        return park
+    metadata = event.status_update.metadata or {}
+    if state_of(event) in (TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED):
+        return "person"
+    return str(metadata.get(WAITING_KEY, ""))
+
+
+def question_of(record: TaskRecord) -> dict[str, Any] | None:
+    """What a person is asked now by this task, or None; needs the task's log."""
+    if record.state is not TaskState.INPUT_REQUIRED:
+        return None
+    for numbered in reversed(record.events):
+        update = numbered.event.status_update
+        if update is not None and update.metadata and QUESTION_KEY in update.metadata:
+            return dict(update.metadata[QUESTION_KEY])
+    return None
+
+
+@asynccontextmanager
+async def open_journal(database: Database) -> AsyncIterator[Journal]:
+    """A journal in `database`, its tables created where they are missing."""
+    await database.ensure(JournalTable.metadata)
+    yield Journal(database)
+
+
+def owner_of(url: str) -> int | None:
+    """The pid of the process that owns a journal now, or None; blocking."""
+    lock = Path(sqlite_path(url) + ".lock")
+    if not lock.exists():
+        return None
+    with lock.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(file.read() or 0)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        return None
+
+
+@asynccontextmanager
+async def owned(url: str) -> AsyncIterator[None]:
+    """Own the journal at `url` while the block runs; the lock dies with the process.
+
+    Raises:
+        StoreOwnedError: Another process owns it; the pid is in the sentence.
+    """
+    path = sqlite_path(url)
+    if path == ":memory:":
+        yield
+        return
+    file = await anyio.to_thread.run_sync(_lock, path)
+    try:
+        yield
+    finally:
+        file.close()
+
+
+def _lock(path: str) -> TextIO:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    file = Path(path + ".lock").open("a+")  # noqa: SIM115  # held until `owned` ends
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        pid = file.read().strip() or "unknown"
+        file.close()
+        raise StoreOwnedError(
+            f"the store {path} is in use by process {pid}: wait for it to end, stop it, or name"
+            " another store; `repertory answer`, `cancel`, `tasks`, `watch` and `trace` work"
+            " beside it",
+            path=path,
+            pid=pid,
+        ) from None
+    file.seek(0)
+    file.truncate()
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+async def post_command(url: str, kind: str, task_id: str, body: str) -> int:
+    """Leave a command for the process that owns the journal; returns its number.
+
+    kind: `answer` (body: the answer's text) or `cancel`.
+    """
+    async with open_database(url) as database:
+        await database.ensure(JournalTable.metadata)
+        row = (kind, task_id, body, time(), "")
+        statement, columns = _insert(CommandRow)
+        order = {"kind": 0, "task_id": 1, "body": 2, "at": 3, "outcome": 4}
+        values = tuple(None if c == "number" else row[order[c]] for c in columns)
+        return await database.transact(
+            lambda connection: connection.execute(statement, values).lastrowid or 0
+        )
+
+
+async def command_outcome(database: Database, number: int) -> str:
+    """What came of a command; "" while nobody has carried it out."""
+
+    def unit(connection: sqlite3.Connection) -> str:
+        row = connection.execute("SELECT outcome FROM command WHERE number=?", (number,)).fetchone()
+        return "" if row is None else str(row[0])
+
+    return await database.read(unit)
+
+
+def answer_message(record: TaskRecord, text: str) -> Message:
+    """A person's answer to a waiting task, as the message that its caller would send."""
+    return user_message(text, task_id=record.id, context_id=record.context_id)

@@ -1,0 +1,107 @@
+"""Which of an agent's tasks works now: order within a context, concurrency across contexts.
+
+A mailbox holds a bounded number of waiting tasks; a sender waits for room. Tasks
+of one context start in the order of their acceptance, the next when the one
+before has ended or is parked (waiting for a person). A parked task gives its
+place of work to others and takes one again when it goes on.
+"""
+
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from .record import TaskRecord
+
+Context = tuple[str, str, str]
+
+
+def _context_of(record: TaskRecord) -> Context:
+    return (record.tenant, record.principal, record.context_id)
+
+
+class Mailbox:
+    """The waiting room of one agent.
+
+    size: how many tasks may wait. concurrency: how many work at once.
+    """
+
+    def __init__(self, size: int, concurrency: int) -> None:
+        self.size = size
+        self._room = anyio.Semaphore(size)
+        self._places = anyio.Semaphore(concurrency)
+        self._waiting: dict[Context, deque[TaskRecord]] = {}
+        self._busy: Counter[Context] = Counter()
+        self._placed: set[str] = set()
+        self._ready: deque[Context] = deque()
+        self._arrived = anyio.Event()
+        self.depth = 0
+
+    async def wait_for_room(self) -> None:
+        """Take one place of the waiting room, when there is one; `put` uses it."""
+        await self._room.acquire()
+
+    def give_back_room(self) -> None:
+        """Return the place of a message that was not put after all."""
+        self._room.release()
+
+    def put(self, record: TaskRecord) -> None:
+        """Let an accepted task wait; its place was taken by `wait_for_room`."""
+        context = _context_of(record)
+        line = self._waiting.setdefault(context, deque())
+        line.append(record)
+        self.depth += 1
+        self._announce(context)
+
+    async def put_again(self, record: TaskRecord) -> None:
+        """Let a task of an earlier life wait, when there is room for it."""
+        await self.wait_for_room()
+        self.put(record)
+
+    async def get(self) -> TaskRecord:
+        """The next task whose context is free, with a place of work taken for it."""
+        await self._places.acquire()
+        try:
+            while not self._ready:
+                await self._arrived.wait()
+        except BaseException:
+            self._places.release()
+            raise
+        context = self._ready.popleft()
+        self._busy[context] += 1
+        record = self._waiting[context].popleft()
+        if not self._waiting[context]:
+            del self._waiting[context]
+        self.depth -= 1
+        self._room.release()
+        self._placed.add(record.id)
+        return record
+
+    def done(self, record: TaskRecord) -> None:
+        """Give back the place of work, if it is held, and let the context's next task start."""
+        if record.id in self._placed:
+            self._placed.remove(record.id)
+            self._places.release()
+            self._busy[_context_of(record)] -= 1
+            self._announce(_context_of(record))
+
+    @asynccontextmanager
+    async def parked(self, record: TaskRecord) -> AsyncIterator[None]:
+        """Leave the place of work to others while the block waits for a person.
+
+        A block that is cancelled does not take a place again.
+        """
+        self.done(record)
+        yield
+        await self._places.acquire()
+        self._placed.add(record.id)
+        self._busy[_context_of(record)] += 1
+
+    def _announce(self, context: Context) -> None:
+        if self._busy[context] <= 0:
+            del self._busy[context]
+        if context in self._waiting and context not in self._busy and context not in self._ready:
+            self._ready.append(context)
+            arrived, self._arrived = self._arrived, anyio.Event()
+            arrived.set()

@@ -1,0 +1,159 @@
+"""A task in memory: its facts, the events published so far, and who waits for more."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import anyio
+
+from repertory.protocol import (
+    Budget,
+    Call,
+    EventPage,
+    Message,
+    NumberedEvent,
+    StreamResponse,
+    Task,
+    TaskState,
+    apply_event,
+    is_terminal,
+    move,
+)
+
+# Keys of ours in A2A metadata; docs/binding.md lists them.
+INPUT_KEY = "dev.repertory/input"
+STEP_KEY = "dev.repertory/step"
+USAGE_KEY = "dev.repertory/usage"
+WAITING_KEY = "dev.repertory/waiting"
+REASON_KEY = "dev.repertory/reason"
+QUESTION_KEY = "dev.repertory/question"
+
+
+def state_of(event: StreamResponse) -> TaskState | None:
+    """The state that an event moves its task to, None for artifacts."""
+    if event.task is not None:
+        return event.task.status.state
+    if event.status_update is not None:
+        return event.status_update.status.state
+    return None
+
+
+@dataclass(slots=True, eq=False)
+class TaskRecord:
+    """One accepted message and its event log, shared by its turn and its readers.
+
+    seconds: working time allowed; waiting for a person does not count.
+    """
+
+    id: str
+    agent: str
+    tenant: str
+    principal: str
+    context_id: str
+    message: Message
+    parent_task: str = ""
+    seconds: float | None = None
+    budget: Budget = field(default_factory=Budget)
+    chain: tuple[str, ...] = ()
+    traceparent: str = ""
+    attempts: int = 0
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    park: str = ""
+    text: str = ""
+    state: TaskState | None = None
+    staged: int = 0
+    events: list[NumberedEvent] = field(default_factory=list)
+    cancel_requested: bool = False
+    _folded: Task | None = None
+    _folded_to: int = 0
+    _changed: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last published event is terminal."""
+        return bool(self.events) and self.last_sequence == self.staged and is_terminal(self.now)
+
+    @property
+    def now(self) -> TaskState:
+        """The state after the last staged event."""
+        return self.state or TaskState.SUBMITTED
+
+    @property
+    def last_sequence(self) -> int:
+        """The sequence of the last published event, 0 before the first."""
+        return self.events[-1].sequence if self.events else 0
+
+    def belongs_to(self, call: Call) -> bool:
+        """Whether the call may see this task."""
+        return self.tenant == call.tenant and self.principal == call.principal
+
+    def stage(self, event: StreamResponse) -> NumberedEvent:
+        """Number an event that is about to be journaled, if the move is legal.
+
+        Raises:
+            IllegalMoveError: The task cannot go there from its present state.
+        """
+        to = state_of(event)
+        if to is not None:
+            self.state = move(self.state, to)
+        self.staged += 1
+        return NumberedEvent(sequence=self.staged, event=event)
+
+    def publish(self, events: Iterable[NumberedEvent]) -> None:
+        """Show journaled events to whoever reads."""
+        self.events.extend(events)
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    def snapshot(self) -> Task:
+        """The task as its published log says."""
+        task = self._folded
+        for numbered in self.events[self._folded_to :]:
+            task = apply_event(task, numbered.event)
+            task = _with_input(task, numbered.event)
+        assert task is not None, "the first event of a log is the task itself"
+        self._folded, self._folded_to = task, len(self.events)
+        return task
+
+    def page(self, after_sequence: int, limit: int) -> EventPage:
+        """Published events above `after_sequence`; a log has no gaps, so it is a slice."""
+        events = tuple(self.events[max(0, after_sequence) :][:limit])
+        last = events[-1].sequence if events else min(after_sequence, self.last_sequence)
+        return EventPage(
+            events=events,
+            last_sequence=self.last_sequence,
+            ended=self.ended and last == self.last_sequence,
+        )
+
+    async def wait_beyond(self, sequence: int) -> None:
+        """Wait until an event above `sequence` is published, or the task has ended."""
+        while self.last_sequence <= sequence and not self.ended:
+            await self._changed.wait()
+
+    def inputs(self) -> dict[str, Message]:
+        """What persons and callers answered, by the question's step key ("" for unasked)."""
+        found: dict[str, Message] = {}
+        for numbered in self.events:
+            update = numbered.event.status_update
+            if update is not None and update.metadata and INPUT_KEY in update.metadata:
+                key = str(update.metadata.get(STEP_KEY, ""))
+                found[key] = Message.parse(update.metadata[INPUT_KEY])
+        return found
+
+    def emitted(self) -> set[str]:
+        """The step keys whose events are already in the log."""
+        found: set[str] = set()
+        for numbered in self.events:
+            update = numbered.event.status_update or numbered.event.artifact_update
+            if update is not None and update.metadata and STEP_KEY in update.metadata:
+                found.add(str(update.metadata[STEP_KEY]))
+        return found
+
+
+def _with_input(task: Task, event: StreamResponse) -> Task:
+    """Put the message that an input event carries into the task's history."""
+    update = event.status_update
+    if update is None or not update.metadata or INPUT_KEY not in update.metadata:
+        return task
+    message = Message.parse(update.metadata[INPUT_KEY])
+    return task.model_copy(update={"history": (*task.history, message)})

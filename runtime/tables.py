@@ -1,0 +1,96 @@
+"""The journal's tables: tasks, their event log, their steps, and orders from other processes.
+
+SQLModel is the schema and the query language; the hot path prepares its
+statements from these tables once (see `journal`). Bodies are JSON text.
+"""
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+
+class JournalTable(SQLModel, registry=registry()):
+    """The tables of one journal, apart from everybody else's."""
+
+
+class TaskRow(JournalTable, table=True):
+    """One accepted message and where its task stands.
+
+    seconds: the working time allowed, None for no limit. sequence: the last
+    event's, which is the row's optimistic version. park: what the task waits
+    for, "" while it works. Times are seconds since the epoch.
+    """
+
+    __tablename__ = "task"
+    __table_args__ = (
+        UniqueConstraint("tenant", "principal", "agent", "message_id"),
+        Index("task_open", "ended", "agent", "created_at"),
+        Index("task_context", "tenant", "context_id", "created_at"),
+    )
+
+    id: str = Field(primary_key=True)
+    agent: str
+    tenant: str
+    principal: str
+    message_id: str
+    context_id: str
+    parent_task: str
+    message: str
+    state: str
+    sequence: int
+    ended: int
+    attempts: int
+    seconds: float | None
+    budget: str
+    chain: str
+    traceparent: str
+    park: str
+    text: str
+    created_at: float
+    updated_at: float = Field(index=True)
+
+
+class EventRow(JournalTable, table=True):
+    """One numbered event of a task: a `StreamResponse` in ProtoJSON. Append-only."""
+
+    __tablename__ = "event"
+
+    task_id: str = Field(primary_key=True)
+    sequence: int = Field(primary_key=True)
+    at: float
+    body: str
+
+
+class StepRow(JournalTable, table=True):
+    """One effect of a turn, kept so that a resumed turn does not repeat it.
+
+    key: kind, digest of the request, and how often the turn asked the same.
+    result is "" while the outcome is unknown.
+    """
+
+    __tablename__ = "step"
+
+    task_id: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    number: int
+    kind: str
+    name: str
+    request: str
+    result: str
+    is_error: int
+    started_at: float
+    ended_at: float | None
+    span_id: str
+
+
+class CommandRow(JournalTable, table=True):
+    """An order given by another process: answer or cancel a task."""
+
+    __tablename__ = "command"
+
+    number: int | None = Field(default=None, primary_key=True)
+    kind: str
+    task_id: str
+    body: str
+    at: float
+    outcome: str = Field(default="", index=True)
