@@ -1,12 +1,14 @@
 """The store's branch of the error tree.
 
-    RepertoryError
-    └── StoreError                 the store refused; nothing was written
-        ├── StoreVersionError      a newer version of Repertory wrote the store
-        ├── StoreOwnedError        another process owns the store or its index
-        ├── PackNotFoundError      (LookupError)
-        ├── CheckError             a check could not be run (not: it failed)
-        └── WeightsError           a model's files are missing or altered
+RepertoryError
+└── StoreError                 the store refused; nothing was written
+    ├── StoreVersionError      a newer version of Repertory wrote the store
+    ├── StoreOwnedError        another process owns the store or its index
+    ├── PackNotFoundError      (LookupError)
+    ├── DraftInvalidError      (ValueError)   too large, or citing what it does not hold
+    ├── CheckError             a check could not be run (not: it failed)
+    ├── IndexUnavailableError  retryable      the vector index is broken; recall goes on in SQL
+    └── WeightsError           a model's files are missing or altered
 """
 
 from typing import ClassVar
@@ -42,6 +44,19 @@ class CheckError(StoreError):
     """A check could not be run; that says nothing about its subject."""
 
     reason = "CHECK_ERROR"
+
+
+class DraftInvalidError(StoreError, ValueError):
+    """No pack can be made of this draft: too large, or citing what it does not hold."""
+
+    reason = "DRAFT_INVALID"
+
+
+class IndexUnavailableError(StoreError):
+    """The vector index cannot be used now; recall goes on in SQL alone."""
+
+    retryable = True
+    reason = "INDEX_UNAVAILABLE"
 
 
 class WeightsError(StoreError):

@@ -1,0 +1,76 @@
+"""What recall answers with: a pack, how well it fits, and why it was found.
+
+Plain values, so that agents may name them without loading the tables.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .tables import Pack
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Why a pack was found: its rank (from 1) in each arm, and what each arm saw.
+
+    text_rank, vector_rank: None where that arm did not find the pack. matched: the
+    query's terms that the pack holds, rarest first. overlap: the share of the
+    query's information (inverse document frequency) in those terms. cosine: None
+    while the pack has no vector of the present model. fused: the sum of 1/(60+rank).
+    """
+
+    text_rank: int | None
+    vector_rank: int | None
+    matched: tuple[str, ...]
+    overlap: float
+    cosine: float | None
+    fused: float
+    trust: float
+    valid_from: str
+    valid_to: str | None
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        parts = []
+        if self.cosine is not None:
+            place = "" if self.vector_rank is None else f" (rank {self.vector_rank})"
+            parts.append(f"meaning {self.cosine:.2f}{place}")
+        if self.matched:
+            place = "" if self.text_rank is None else f" (rank {self.text_rank})"
+            parts.append(f"words {', '.join(self.matched[:5])}{place}")
+        parts.append(f"trust {self.trust:.2f}")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A recalled pack. `score` is 1.0 for the first of both arms and orders the hits."""
+
+    pack: "Pack"
+    score: float
+    reasons: Reasons
+
+    def wire(self) -> dict[str, Any]:
+        """The hit as JSON, for a journal; `parse` reads it back."""
+        reasons = asdict(self.reasons)
+        reasons["matched"] = list(self.reasons.matched)
+        return {
+            "pack": self.pack.model_dump(mode="json"),
+            "score": self.score,
+            "reasons": reasons,
+        }
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> "Hit":
+        """Read what `wire` wrote."""
+        from .tables import Pack
+
+        reasons = dict(data["reasons"])
+        reasons["matched"] = tuple(reasons["matched"])
+        return cls(
+            pack=Pack.model_validate(data["pack"]),
+            score=data["score"],
+            reasons=Reasons(**reasons),
+        )

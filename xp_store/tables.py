@@ -1,0 +1,215 @@
+"""The tables of the experience store, on a registry of their own.
+
+They are the schema, the migrations and the form in which packs are read; the hot
+path of recording writes the same columns by prepared statements (`record`). The
+full-text index, its triggers and the guards on immutable columns are in `ddl`.
+Moments are UTC text of one width, so they sort as text in any database.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, Dialect, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.orm import registry
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+from .digests import instant
+from .drafts import PackRef
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment, kept as the text that `digests.instant` writes."""
+
+    impl = String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        return None if value is None else instant(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else moment(value)
+
+
+def moment(text: str) -> datetime:
+    """Read back what `digests.instant` wrote."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+def _json() -> Any:
+    return Field(sa_column=Column(JSON, nullable=False))
+
+
+def _moment(*, nullable: bool = False, default: Any = ...) -> Any:
+    return Field(default=default, sa_column=Column(Instant, nullable=nullable))
+
+
+def _text() -> Any:
+    return Field(sa_column=Column(Text, nullable=False))
+
+
+class _Row(SQLModel, registry=registry()):
+    """The common root, so that the store's tables have a MetaData of their own."""
+
+
+class Pack(_Row, table=True):
+    """One immutable revision of an Experience Pack: WHY, HOW, CHECK, and what became of it.
+
+    `digest` covers every column after it up to `source`. Only `status`, the trust
+    posterior Beta(a, b), the counters and `current` (is this the newest revision)
+    may change, and a trigger holds the rest.
+    """
+
+    __tablename__ = "xp_pack"
+    __table_args__ = (
+        UniqueConstraint("id", "rev"),
+        Index("xp_pack_recall", "tenant", "current", "family", "status", "kind"),
+        Index("xp_pack_digest", "digest"),
+    )
+
+    row_id: int | None = Field(default=None, primary_key=True)
+    id: str
+    rev: int
+    digest: str
+    tenant: str
+    owner: str
+    kind: str
+    layer: str
+    family: str
+    goal: str = _text()
+    situation: str = _text()
+    why: list[dict[str, Any]] = _json()
+    how: dict[str, Any] = _json()
+    checks: list[str] = _json()
+    outcome: dict[str, Any] = _json()
+    valid_from: datetime = _moment()
+    valid_to: datetime | None = _moment(nullable=True, default=None)
+    recorded_at: datetime = _moment()
+    rights: dict[str, Any] = _json()
+    origin: dict[str, Any] = _json()
+    source: str
+    status: str
+    trust_a: float
+    trust_b: float
+    uses: int = 0
+    wins: int = 0
+    last_used_at: datetime | None = _moment(nullable=True, default=None)
+    current: bool = True
+
+    @property
+    def trust(self) -> float:
+        """The mean of the posterior: how often a check of this pack is expected to pass."""
+        return self.trust_a / (self.trust_a + self.trust_b)
+
+    @property
+    def ref(self) -> PackRef:
+        """This revision's address."""
+        return PackRef(self.id, self.rev, self.digest)
+
+
+class Step(_Row, table=True):
+    """One recorded step of a pack's HOW; append-only."""
+
+    __tablename__ = "xp_step"
+
+    pack_id: str = Field(primary_key=True)
+    rev: int = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    digest: str
+    span_id: str
+    agent: str
+    at: datetime = _moment()
+    state: str = _text()
+    action: dict[str, Any] = _json()
+    observation: str = _text()
+    is_error: bool
+    reward: float | None = None
+    alternatives: list[dict[str, Any]] = _json()
+
+
+class Check(_Row, table=True):
+    """An executable check, known by the digest of its name, language and code.
+
+    gates: what admission found; empty until a check has been put through the gates.
+    """
+
+    __tablename__ = "xp_check"
+
+    digest: str = Field(primary_key=True)
+    name: str
+    lang: str
+    code: str = _text()
+    gates: dict[str, Any] = _json()
+    weight: float = 1.0
+
+
+class CheckVerdict(_Row, table=True):
+    """What a check said of a pack and when: the evidence behind the trust posterior."""
+
+    __tablename__ = "xp_verdict"
+    __table_args__ = (Index("xp_verdict_pack", "pack_id", "rev"),)
+
+    row_id: int | None = Field(default=None, primary_key=True)
+    pack_id: str
+    rev: int
+    check_digest: str
+    passed: bool | None
+    detail: str = _text()
+    at: datetime = _moment()
+
+
+class Edge(_Row, table=True):
+    """One line of the lineage between digests of packs and steps."""
+
+    __tablename__ = "xp_edge"
+    __table_args__ = (Index("xp_edge_child", "child"),)
+
+    parent: str = Field(primary_key=True)
+    child: str = Field(primary_key=True)
+    rel: str = Field(primary_key=True)
+
+
+class LedgerEntry(_Row, table=True):
+    """One entry of the hash-chained ledger: digests and reasons, never content."""
+
+    __tablename__ = "xp_ledger"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    seq: int | None = Field(default=None, primary_key=True)
+    at: datetime = _moment()
+    tenant: str
+    actor: str
+    verb: str
+    before: str | None = None
+    after: str | None = None
+    reason: str = _text()
+    policy_rev: int = 0
+    span_id: str | None = None
+    prev_hash: str
+    hash: str
+
+
+class OutboxRow(_Row, table=True):
+    """A pack that the vector index has still to learn of; deleted once it has."""
+
+    __tablename__ = "xp_outbox"
+
+    seq: int | None = Field(default=None, primary_key=True)
+    pack_row: int
+    tenant: str
+
+
+class VectorRow(_Row, table=True):
+    """A pack's embedding, float32 and of unit length, beside the row and not in it.
+
+    It is apart so that filtering packs does not read through the vectors.
+    """
+
+    __tablename__ = "xp_vector"
+
+    pack_row: int = Field(primary_key=True)
+    model: str
+    vector: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+metadata = _Row.metadata
