@@ -1,1 +1,100 @@
-"""The runtime room."""
+"""The runtime room's door: who runs the network.
+
+`open_network(manifest)` is the way in for a program, `repertory.runtime.cli`
+for a person. Every name is loaded when it is first used, because the libraries
+behind the network cost seconds and a manifest is read without them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import (
+        Finding,
+        KindError,
+        ManifestError,
+        NetworkClosedError,
+        NetworkError,
+        PolicyError,
+        PortInUseError,
+        StoreDamagedError,
+        StoreError,
+        StoreNewerError,
+        StoreOwnedError,
+    )
+    from .inspection import check_manifest
+    from .kinds import load_kind, load_reference
+    from .manifest import Manifest, load_manifest, parse_manifest
+    from .network import Network, NetworkEvent, TaskRow, open_network
+    from .policy import Action, Decision, Policy, Rule, Validator
+
+_MODULE_OF = {
+    "Action": "policy",
+    "Decision": "policy",
+    "Finding": "errors",
+    "KindError": "errors",
+    "Manifest": "manifest",
+    "ManifestError": "errors",
+    "Network": "network",
+    "NetworkClosedError": "errors",
+    "NetworkError": "errors",
+    "NetworkEvent": "network",
+    "Policy": "policy",
+    "PolicyError": "errors",
+    "PortInUseError": "errors",
+    "Rule": "policy",
+    "StoreDamagedError": "errors",
+    "StoreError": "errors",
+    "StoreNewerError": "errors",
+    "StoreOwnedError": "errors",
+    "TaskRow": "network",
+    "Validator": "policy",
+    "check_manifest": "inspection",
+    "load_kind": "kinds",
+    "load_manifest": "manifest",
+    "load_reference": "kinds",
+    "open_network": "network",
+    "parse_manifest": "manifest",
+}
+
+__all__ = [
+    "Action",
+    "Decision",
+    "Finding",
+    "KindError",
+    "Manifest",
+    "ManifestError",
+    "Network",
+    "NetworkClosedError",
+    "NetworkError",
+    "NetworkEvent",
+    "Policy",
+    "PolicyError",
+    "PortInUseError",
+    "Rule",
+    "StoreDamagedError",
+    "StoreError",
+    "StoreNewerError",
+    "StoreOwnedError",
+    "TaskRow",
+    "Validator",
+    "check_manifest",
+    "load_kind",
+    "load_manifest",
+    "load_reference",
+    "open_network",
+    "parse_manifest",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'repertory.runtime' has no attribute {name!r}")
+    value = getattr(import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,132 @@
+"""The runtime's branch of the error tree, and how its sentences name the nearest known thing.
+
+RepertoryError
+└── NetworkError                             the network could not be run
+    ├── ManifestError      (ValueError)      the manifest; `findings` lists every fault
+    ├── KindError          (ImportError)     a `module:name` of the manifest does not load
+    ├── PolicyError        (ValueError)      a rule's condition, or a validator that broke
+    ├── NetworkClosedError                   draining or closed: no new work
+    ├── PortInUseError     (OSError)         something else listens there
+    └── StoreError                           the network's own database
+        ├── StoreNewerError                  written by a later version of Repertory
+        ├── StoreOwnedError                  another process runs this network
+        └── StoreDamagedError                SQLite found it unsound
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal
+
+from repertory.protocol import RepertoryError
+
+
+class NetworkError(RepertoryError):
+    """The network could not be run as it is described."""
+
+    reason: ClassVar[str] = "NETWORK_ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault of a manifest, or one thing worth knowing, with its place.
+
+    line: counted from 1; 0 when the file has no such place. key: the dotted
+    path in the file, `agents.desk.model`.
+    """
+
+    severity: Literal["error", "warning"]
+    file: str
+    line: int
+    key: str
+    sentence: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.sentence}"
+
+
+class ManifestError(NetworkError, ValueError):
+    """The manifest is not one; the sentence has a line for every fault found.
+
+    `findings` holds them all; `file`, `line` and `key` are those of the first.
+    """
+
+    reason = "MANIFEST_INVALID"
+
+    def __init__(self, findings: Sequence[Finding], /, **facts: Any) -> None:
+        first = findings[0]
+        super().__init__(
+            "\n".join(str(finding) for finding in findings),
+            findings=tuple(findings),
+            file=first.file,
+            line=first.line,
+            key=first.key,
+            **facts,
+        )
+
+
+class KindError(NetworkError, ImportError):
+    """A `module:name` of the manifest could not be imported or is not what is needed there."""
+
+    reason = "KIND_NOT_LOADED"
+
+
+class PolicyError(NetworkError, ValueError):
+    """A rule's condition is not in the condition language, or a validator broke its promise."""
+
+    reason = "POLICY_INVALID"
+
+
+class NetworkClosedError(NetworkError):
+    """The network drains or is closed, and takes no new work."""
+
+    reason = "NETWORK_CLOSED"
+
+
+class PortInUseError(NetworkError, OSError):
+    """Something else listens on the port that the network was to serve."""
+
+    reason = "PORT_IN_USE"
+
+
+class StoreError(NetworkError):
+    """The network's database could not be used."""
+
+    reason: ClassVar[str] = "STORE_ERROR"
+
+
+class StoreNewerError(StoreError):
+    """A later version of Repertory wrote the store; this one would damage it."""
+
+    reason = "STORE_NEWER"
+
+
+class StoreOwnedError(StoreError):
+    """Another process runs the network of this store."""
+
+    reason = "STORE_OWNED"
+
+
+class StoreDamagedError(StoreError):
+    """SQLite's integrity check found the store unsound."""
+
+    reason = "STORE_DAMAGED"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` was probably meant to be, if any is near."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as a sentence shows them: `'critic', 'editor'`, or `none`."""
+    return ", ".join(repr(name) for name in names) or "none"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest one, or all there are."""
+    names = list(known)
+    near = nearest(name, names)
+    return f"did you mean {near!r}?" if near else f"known: {listed(names)}"

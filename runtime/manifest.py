@@ -1,0 +1,454 @@
+"""The manifest: what a network is, as one pydantic model over one YAML file.
+
+Everything here is data and costs nothing to load. Whether names meet each other
+is checked here too; what needs an import of the user's modules is in `kinds`,
+and what a network asks more of a model than it has is in `inspection`.
+"""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+
+from .errors import Finding, ManifestError
+from .manifest_faults import name_findings, shape_findings
+from .policy import PolicyRules
+from .yaml_source import Location, YamlSource, dotted, load_yaml, parse_yaml
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]*$",
+        max_length=64,
+        description="Letters, digits, '-' and '_', beginning with a letter.",
+    ),
+]
+ToolName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(\.[\w./-]+)?$", max_length=160)]
+Reference = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
+        description="'module:name'; the manifest's folder comes first on the import path.",
+    ),
+]
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+TierName = Literal["score", "extract", "generate", "judge"]
+
+TIERS: tuple[TierName, ...] = ("score", "extract", "generate", "judge")
+STOCK_KINDS = ("worker", "planner", "human")
+
+
+class Entry(BaseModel):
+    """A part of the manifest: frozen, and without keys of its own invention."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelLimits(Entry):
+    """What one model may be asked at once, and how long it is waited for."""
+
+    concurrency: Count = Field(4, description="Requests in flight at once; more wait in line.")
+    seconds: Seconds = Field(120.0, description="The patience for one request.")
+    attempts: Count = Field(3, description="Tries within the patience when it does not answer.")
+    failures: Count = Field(5, description="Failures in a row that open the circuit breaker.")
+    rest: Seconds = Field(15.0, description="Seconds that an open breaker stays open.")
+
+
+class Price(Entry):
+    """What a model's tokens cost, in US dollars per million."""
+
+    input: Annotated[float, Field(ge=0)] = 0.0
+    output: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ModelEntry(Entry):
+    """What every model has, whatever its engine."""
+
+    tiers: tuple[TierName, ...] = Field(
+        (), description="What it is good enough for; the highest includes those below it."
+    )
+    limits: ModelLimits = Field(ModelLimits(), description="Concurrency and patience.")
+    parameters: dict[str, Any] = Field(
+        {}, description="Sent with every request: temperature, seed, max_tokens, top_p, ..."
+    )
+    price: Price = Field(Price(), description="Counted against 'usd' budgets.")
+
+
+class EmbeddedModel(ModelEntry):
+    """A model that runs inside Repertory, on the processor."""
+
+    engine: Literal["embedded"]
+    model: Literal["smollm2-135m"] = Field("smollm2-135m", description="Which one.")
+    tiers: tuple[TierName, ...] = Field(
+        ("score", "extract"), description="Known by measurement; rarely worth changing."
+    )
+    threads: Count | None = Field(None, description="Default: one less than the cores.")
+
+
+class OpenAIModel(ModelEntry):
+    """A model behind any server that speaks OpenAI's HTTP API, vLLM first."""
+
+    engine: Literal["openai"]
+    url: str = Field(pattern=r"^https?://", description="The API's root, ending in '/v1'.")
+    model: str = Field(description="The name the server knows it by.")
+    api_key_env: str = Field(
+        "", description="The environment variable that holds the key; the key itself never here."
+    )
+    tiers: tuple[TierName, ...] = Field(
+        min_length=1, description="What it is good enough for; the highest includes those below it."
+    )
+
+
+class FunctionModel(ModelEntry):
+    """A model that is a Python function, for tests and for rules."""
+
+    engine: Literal["function"]
+    function: Reference
+    tiers: tuple[TierName, ...] = ("judge",)
+
+
+class RecordedModel(ModelEntry):
+    """Answers replayed from a file; those missing are asked of `inner` and kept."""
+
+    engine: Literal["recorded"]
+    path: str = Field(description="A file of answers, relative to the manifest.")
+    inner: Name | None = Field(
+        None, description="The model that answers what is not recorded; without one it is an error."
+    )
+
+
+AnyModel = Annotated[
+    EmbeddedModel | OpenAIModel | FunctionModel | RecordedModel, Field(discriminator="engine")
+]
+
+
+class EmbedderEntry(Entry):
+    """What turns text into vectors for recall."""
+
+    engine: Literal["minilm", "hash"] = Field(
+        "minilm", description="'minilm' reads meaning; 'hash' only words, and needs no weights."
+    )
+
+
+class ToolServer(Entry):
+    """An MCP server that agents may use: a command on this machine, or a URL."""
+
+    command: tuple[str, ...] = Field(
+        (), description="Program and arguments, no shell; 'python' is the one that runs Repertory."
+    )
+    url: str | None = Field(None, pattern=r"^https?://", description="Or a streamable HTTP server.")
+    env: tuple[str, ...] = Field(
+        (), description="Environment variables handed on; the server sees no others."
+    )
+    allow: tuple[str, ...] | None = Field(
+        None, description="The tools that agents may see; default: all it offers."
+    )
+    idempotent: tuple[str, ...] | Literal["all"] = Field(
+        (), description="Tools that honor the idempotency key: safe to repeat after a kill."
+    )
+    on_unknown: Literal["repeat", "ask", "fail"] = Field(
+        "ask", description="For the other tools: what to do with a call whose outcome is unknown."
+    )
+    seconds: Seconds = Field(60.0, description="The patience for one call.")
+    concurrency: Count = Field(8, description="Calls in flight at once.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "ToolServer":
+        if bool(self.command) == bool(self.url):
+            raise ValueError("needs either 'command' (an argument list) or 'url', not both")
+        return self
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command with 'python' as the interpreter that runs this program."""
+        if self.command and self.command[0] in ("python", "python3"):
+            return (sys.executable, *self.command[1:])
+        return self.command
+
+    def honors_key(self, tool: str) -> bool:
+        """Whether a repeated call of `tool` with the same key has its effect once."""
+        return self.idempotent == "all" or tool in self.idempotent
+
+
+class Skill(Entry):
+    """One thing an agent can do, as its card tells it; plain text is enough."""
+
+    id: str
+    name: str
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"id": _slug(value), "name": value, "description": value}
+        if isinstance(value, dict) and "name" in value:
+            return {"id": _slug(str(value["name"])), **value}
+        return value
+
+
+class Memory(Entry):
+    """What an agent remembers, within a context and beyond it."""
+
+    context_tokens: Annotated[int, Field(ge=0)] = Field(
+        2000, description="Earlier messages of the same context, up to this many tokens."
+    )
+    recall: Annotated[int, Field(ge=0, le=50)] = Field(
+        3, description="Experience packs put before the model; 0 for none."
+    )
+    record: bool = Field(True, description="Leave an experience pack when a task ends.")
+    family: str = Field(
+        "", description="The family its packs belong to; default: the agent's name."
+    )
+
+
+class AgentEntry(Entry):
+    """An agent that runs here, or (with `url`) one that runs elsewhere."""
+
+    kind: str = Field(
+        "worker",
+        pattern=r"^(worker|planner|human|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$",
+        description="'worker', 'planner', 'human', or 'module:Class' of your own.",
+    )
+    url: str | None = Field(
+        None, pattern=r"^https?://", description="Where an agent of another process is served."
+    )
+    description: str = Field("", description="What it is for, as its card says it.")
+    instructions: str = Field("", description="What its model is told first.")
+    model: Name | None = Field(None, description="One of 'models'; default: the first.")
+    tools: tuple[ToolName, ...] = Field(
+        (), description="What it may use: a whole server, or one tool of it as 'server.tool'."
+    )
+    peers: tuple[Name, ...] = Field((), description="Agents it may ask.")
+    skills: tuple[Skill, ...] = Field((), description="What its card offers.")
+    output: dict[str, Any] | Reference | None = Field(
+        None, description="The shape of its answers: a JSON Schema, or 'module:Model'."
+    )
+    memory: Memory = Field(Memory(), description="Context, recall and recording.")
+    restart: Literal["permanent", "transient", "temporary"] = Field(
+        "permanent", description="After a crash: always, only when abnormal, or never again."
+    )
+    concurrency: Count = Field(4, description="Contexts it works on at once.")
+    mailbox: Count = Field(64, description="Messages that may wait; then senders wait.")
+    patience: Seconds = Field(600.0, description="Seconds one task may take.")
+    depends: tuple[Name, ...] = Field((), description="Agents that start before it.")
+    options: dict[str, Any] = Field({}, description="For kinds of your own; passed as they are.")
+
+    @property
+    def is_remote(self) -> bool:
+        return self.url is not None
+
+    @property
+    def is_stock(self) -> bool:
+        return self.kind in STOCK_KINDS
+
+
+class Supervision(Entry):
+    """What happens when agents crash, in OTP's words."""
+
+    strategy: Literal["one_for_one", "one_for_all", "rest_for_one"] = Field(
+        "one_for_one", description="Restart the one, all, or the one and those that depend on it."
+    )
+    intensity: Annotated[int, Field(ge=0)] = Field(3, description="Restarts allowed ...")
+    period: Seconds = Field(5.0, description="... within this many seconds.")
+    attempts: Count = Field(3, description="Crashes over one message before its task fails.")
+    escalate: Literal["agent", "network"] = Field(
+        "network", description="Above the intensity: give up that agent, or the whole network."
+    )
+
+
+class Store(Entry):
+    """Where tasks, events and experience are kept."""
+
+    url: str = Field(
+        "", description="An SQLAlchemy URL; default: .repertory/NETWORK.db beside the manifest."
+    )
+    durability: Literal["process", "full"] = Field(
+        "process", description="Survive the death of the process, or of the machine's power too."
+    )
+    index: str = Field("", description="The folder of the vector index; default: beside the store.")
+
+
+class Budgets(Entry):
+    """What one message given to the network may spend, with all it causes; null is no limit."""
+
+    tokens: Count | None = None
+    calls: Count | None = Field(None, description="Model and tool calls.")
+    usd: Annotated[float, Field(gt=0)] | None = None
+    seconds: Seconds | None = None
+
+
+class Telemetry(Entry):
+    """What is told to whoever watches."""
+
+    spans: bool = Field(True, description="Keep spans in the network's store.")
+    content: bool = Field(False, description="Also what was said; may hold personal data.")
+    otlp: bool = Field(False, description="Send to OTEL_EXPORTER_OTLP_ENDPOINT too.")
+
+
+class Serve(Entry):
+    """Where `repertory serve` listens."""
+
+    host: str = Field("127.0.0.1", description="Anything but loopback is reachable by others.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8420, description="0 takes a free one.")
+
+
+class Manifest(Entry):
+    """A network of agents: who is in it, what they may use, and within which bounds."""
+
+    network: Name = Field(description="The network's name.")
+    description: str = Field("", description="What the network is for.")
+    entry: Name = Field("", description="The agent that input goes to; default: the first.")
+    models: dict[Name, AnyModel] = Field(
+        {}, description="Models by name; default: the embedded one, named 'embedded'."
+    )
+    embedder: EmbedderEntry = EmbedderEntry()
+    tools: dict[Name, ToolServer] = Field({}, description="MCP servers by name.")
+    agents: dict[Name, AgentEntry] = Field(min_length=1, description="Agents by name.")
+    supervision: Supervision = Supervision()
+    store: Store = Store()
+    policy: PolicyRules = PolicyRules()
+    budgets: Budgets = Budgets()
+    telemetry: Telemetry = Telemetry()
+    report: Reference | None = Field(None, description="A function that prints a run's result.")
+    serve: Serve = Serve()
+
+    _path: Path = PrivateAttr(default=Path("network.yaml"))
+    _source: YamlSource | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        agents, models = value.get("agents"), value.get("models")
+        filled = dict(value)
+        if "entry" not in value and isinstance(agents, dict) and agents:
+            filled["entry"] = next(iter(agents))
+        if not models and models in (None, {}):
+            filled["models"] = {"embedded": {"engine": "embedded"}}
+        return filled
+
+    @property
+    def path(self) -> Path:
+        """The file this was read from."""
+        return self._path
+
+    @property
+    def folder(self) -> Path:
+        """The manifest's folder, absolute: relative paths and modules are looked for here."""
+        return self._path.absolute().parent
+
+    def resolve(self, path: str) -> Path:
+        """A path of the manifest, relative to its folder unless absolute."""
+        return self.folder / Path(path).expanduser()
+
+    @property
+    def store_url(self) -> str:
+        """The store's SQLAlchemy URL, with SQLite's file as an absolute path."""
+        url = self.store.url or f"sqlite:///.repertory/{self.network}.db"
+        scheme, found, path = url.partition(":///")
+        if not found or not scheme.startswith("sqlite") or path in ("", ":memory:"):
+            return url
+        return f"{scheme}:///{self.resolve(path)}"
+
+    @property
+    def store_path(self) -> Path | None:
+        """The store's file when it is SQLite, else None."""
+        scheme, found, path = self.store_url.partition(":///")
+        sqlite = found and scheme.startswith("sqlite") and path not in ("", ":memory:")
+        return Path(path) if sqlite else None
+
+    @property
+    def index_path(self) -> Path:
+        """The folder of the vector index."""
+        if self.store.index:
+            return self.resolve(self.store.index)
+        beside = self.store_path or self.resolve(f".repertory/{self.network}.db")
+        return beside.with_name(beside.stem + "-index")
+
+    def model_of(self, agent: str) -> str:
+        """The name of the model that `agent` uses."""
+        return self.agents[agent].model or next(iter(self.models))
+
+    def tools_of(self, agent: str) -> dict[str, frozenset[str] | None]:
+        """The tool servers of `agent`, each with the tools named, or None for all it offers."""
+        given: dict[str, frozenset[str] | None] = {}
+        for name in self.agents[agent].tools:
+            server, dot, tool = name.partition(".")
+            known = given.get(server, frozenset())
+            given[server] = None if not dot or known is None else known | {tool}
+        return given
+
+    def start_order(self) -> tuple[str, ...]:
+        """The agents, each after those it depends on, else as they are written."""
+        order: list[str] = []
+
+        def place(name: str) -> None:
+            if name in order:
+                return
+            for other in self.agents[name].depends:
+                place(other)
+            order.append(name)
+
+        for name in self.agents:
+            place(name)
+        return tuple(order)
+
+    def line_of(self, *location: str | int) -> int:
+        """The line of a key, as in `line_of("agents", "desk")`; 0 when not read from a file."""
+        return self._source.line_of(location) if self._source else 0
+
+    def finding(
+        self, severity: Literal["error", "warning"], location: Location, sentence: str
+    ) -> Finding:
+        """A finding at a place of this manifest."""
+        name = self._source.name if self._source else str(self._path)
+        return Finding(severity, name, self.line_of(*location), dotted(location), sentence)
+
+
+def load_manifest(path: str | Path) -> Manifest:
+    """Read a manifest and check its shape and its names, without importing anything of it.
+
+    Raises:
+        ManifestError: With a finding for every fault that could be told.
+    """
+    return _read(load_yaml(Path(path)), Path(path))
+
+
+def parse_manifest(text: str, *, folder: str | Path = ".", name: str = "network.yaml") -> Manifest:
+    """A manifest from its text, as if it were the file `name` in `folder`.
+
+    Raises:
+        ManifestError: As `load_manifest`.
+    """
+    return _read(parse_yaml(text, name), Path(folder) / name)
+
+
+def _read(source: YamlSource, path: Path) -> Manifest:
+    try:
+        manifest = Manifest.model_validate(source.data)
+    except ValidationError as error:
+        raise ManifestError(shape_findings(error, Manifest, source)) from None
+    manifest._path = path
+    manifest._source = source
+    findings = name_findings(manifest)
+    if findings:
+        raise ManifestError(findings)
+    return manifest
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "skill"

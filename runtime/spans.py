@@ -1,0 +1,259 @@
+"""Spans kept in the network's own database, for a person without any other viewer.
+
+The store takes spans without waiting and writes them behind, in batches, in the
+same group commit as everything else. What it holds is bounded twice: the queue
+in memory (full: the newest are dropped and counted) and the rows in the table
+(the oldest go). How the spans of a task are drawn is `trace_view`.
+"""
+
+import json
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from anyio import Event, get_cancelled_exc_class, move_on_after
+from repertory.xp_store import Database
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+logger = logging.getLogger(__name__)
+
+_LINGER_SECONDS = 0.1
+_IDLE_SECONDS = 1.0
+_BATCH = 512
+_PRUNE_EVERY = 16
+_DDL = (
+    """CREATE TABLE IF NOT EXISTS span (
+        id INTEGER PRIMARY KEY,
+        trace_id TEXT NOT NULL,
+        span_id TEXT NOT NULL,
+        parent_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        start_ns INTEGER NOT NULL,
+        end_ns INTEGER,
+        status TEXT NOT NULL,
+        attributes TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        UNIQUE (trace_id, span_id)
+    )""",
+    "CREATE INDEX IF NOT EXISTS span_by_parent ON span (trace_id, parent_id)",
+    "CREATE INDEX IF NOT EXISTS span_by_task ON span (task_id) WHERE task_id != ''",
+)
+_COLUMNS = "trace_id, span_id, parent_id, name, kind, start_ns, end_ns, status, attributes, task_id"
+_WRITE = f"""INSERT INTO span ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (trace_id, span_id) DO UPDATE SET
+        end_ns = excluded.end_ns, status = excluded.status,
+        attributes = excluded.attributes, task_id = excluded.task_id"""
+# A task's spans and all below them: also those of the peers that it asked.
+_OF_TASK = f"""WITH RECURSIVE below(id) AS (
+        SELECT id FROM span WHERE task_id = ?
+        UNION
+        SELECT span.id FROM span
+            JOIN span AS above ON span.trace_id = above.trace_id AND span.parent_id = above.span_id
+            JOIN below ON above.id = below.id
+    )
+    SELECT {_COLUMNS} FROM span WHERE id IN below ORDER BY start_ns, id"""
+_OF_TRACE = f"SELECT {_COLUMNS} FROM span WHERE trace_id = ? ORDER BY start_ns, id"
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRow:
+    """A span as the table holds it; ids in lowercase hex, times in epoch nanoseconds.
+
+    parent_id: "" for the root of a trace. end_ns: None while it runs, and for
+    ever if the process was killed meanwhile. status: UNSET, OK or ERROR.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    name: str
+    kind: str
+    start_ns: int
+    end_ns: int | None
+    status: str
+    attributes: Mapping[str, Any]
+    task_id: str = ""
+
+
+class Recorded(Protocol):
+    """What the store takes: something that can become a row, later and on another thread."""
+
+    def row(self) -> SpanRow: ...
+
+
+class SpanStore:
+    """A bounded queue of spans before a table of the network's database.
+
+    Give it to `open_telemetry`, which runs and closes it. It is also a span
+    processor, so that a user's own tracer provider can feed it: everything that
+    provider records then goes to this table. keep: the rows that stay.
+    """
+
+    def __init__(
+        self, database: Database, *, queue_size: int = 32_768, keep: int = 200_000
+    ) -> None:
+        self._database = database
+        self._queue: deque[Recorded | SpanRow] = deque()
+        self._size = queue_size
+        self._keep = keep
+        self._waiting = Event()
+        self._stopping = False
+        self._stopped = Event()
+        self._running = False
+        self._batches = 0
+        self._ready = False
+        self.dropped = 0
+
+    def add(self, span: Recorded | SpanRow) -> None:
+        """Take a span, started or ended; never waits, drops it when the queue is full."""
+        if len(self._queue) >= self._size or self._stopping:
+            self.dropped += 1
+            return
+        self._queue.append(span)
+        if not self._waiting.is_set():
+            self._waiting.set()
+
+    async def run(self) -> None:
+        """Write what is added until `aclose`; a store that refuses costs spans, nothing else."""
+        self._running = True
+        try:
+            while not self._stopping:
+                # Spans of other threads set no event that this loop would see at once.
+                with move_on_after(_IDLE_SECONDS):
+                    await self._waiting.wait()
+                if not self._stopping and len(self._queue) < _BATCH:
+                    await self._linger()
+                await self.flush()
+        finally:
+            self._running = False
+            self._stopped.set()
+
+    async def flush(self) -> None:
+        """Write everything that was added before this call."""
+        while self._queue:
+            batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
+            try:
+                await self._database.transact(
+                    lambda connection, batch=batch: self._write(connection, batch)
+                )
+            except get_cancelled_exc_class():
+                raise
+            except Exception as error:
+                self.dropped += len(batch)
+                logger.warning("%d spans were not kept: %s", len(batch), error)
+
+    async def aclose(self) -> None:
+        """Stop taking spans and write those that wait."""
+        self._stopping = True
+        self._waiting.set()
+        if self._running:
+            await self._stopped.wait()
+        await self.flush()
+        if self.dropped:
+            logger.warning("%d spans of this run were dropped", self.dropped)
+
+    async def _linger(self) -> None:
+        self._waiting = Event()
+        deadline = move_on_after(_LINGER_SECONDS)
+        with deadline:
+            while len(self._queue) < _BATCH and not self._stopping:
+                await self._waiting.wait()
+                self._waiting = Event()
+
+    def _write(self, connection: sqlite3.Connection, batch: Sequence[Recorded | SpanRow]) -> None:
+        if not self._ready:
+            for statement in _DDL:
+                connection.execute(statement)
+        # A span that started and ended within one batch is written once, as ended.
+        latest: dict[tuple[str, str], SpanRow] = {}
+        for item in batch:
+            row = item if isinstance(item, SpanRow) else item.row()
+            latest[row.trace_id, row.span_id] = row
+        connection.executemany(_WRITE, [_values(row) for row in latest.values()])
+        self._batches += 1
+        if self._batches % _PRUNE_EVERY == 0:
+            connection.execute(
+                "DELETE FROM span WHERE id <= (SELECT max(id) FROM span) - ?", (self._keep,)
+            )
+        self._ready = True
+
+    # -- the SDK's SpanProcessor ------------------------------------------------
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        """Nothing: a foreign span is kept when it ends."""
+
+    def _on_ending(self, span: Any) -> None:
+        """Nothing."""
+
+    def on_end(self, span: "ReadableSpan") -> None:
+        """Take an ended span of the OpenTelemetry SDK."""
+        self.add(row_of(span))
+
+    def shutdown(self) -> None:
+        """Take no more spans; what waits is written by `aclose`."""
+        self._stopping = True
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """False while spans wait: writing needs the event loop, so await `flush` instead."""
+        return not self._queue
+
+
+def row_of(span: "ReadableSpan") -> SpanRow:
+    """The row of an ended span of the OpenTelemetry SDK."""
+    context = span.get_span_context()
+    attributes = dict(span.attributes or {})
+    if span.status.description:
+        attributes["error.message"] = span.status.description
+    return SpanRow(
+        trace_id=f"{context.trace_id:032x}" if context else "",
+        span_id=f"{context.span_id:016x}" if context else "",
+        parent_id=f"{span.parent.span_id:016x}" if span.parent else "",
+        name=span.name,
+        kind=span.kind.name,
+        start_ns=span.start_time or 0,
+        end_ns=span.end_time,
+        status=span.status.status_code.name,
+        attributes=attributes,
+        task_id=str(attributes.get("a2a.task.id", "")),
+    )
+
+
+async def load_trace(
+    database: Database, *, task_id: str = "", trace_id: str = ""
+) -> Sequence[SpanRow]:
+    """The spans of a task with all below them, or those of a whole trace, oldest first.
+
+    A network that never kept a span has none.
+    """
+    query, wanted = (_OF_TASK, task_id) if task_id else (_OF_TRACE, trace_id)
+
+    def read(connection: sqlite3.Connection) -> list[SpanRow]:
+        kept = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'span'").fetchone()
+        return [_row(values) for values in connection.execute(query, (wanted,))] if kept else []
+
+    return await database.read(read)
+
+
+def _values(row: SpanRow) -> tuple[Any, ...]:
+    return (
+        row.trace_id,
+        row.span_id,
+        row.parent_id,
+        row.name,
+        row.kind,
+        row.start_ns,
+        row.end_ns,
+        row.status,
+        json.dumps(dict(row.attributes), ensure_ascii=False, default=str),
+        row.task_id,
+    )
+
+
+def _row(values: Sequence[Any]) -> SpanRow:
+    return SpanRow(*values[:8], attributes=json.loads(values[8]), task_id=values[9])
