@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from repertory.agents import Tier
+
 from .errors import Finding, ManifestError
 from .manifest_faults import name_findings, shape_findings
 from .policy import PolicyRules
@@ -42,9 +44,6 @@ Reference = Annotated[
 ]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-TierName = Literal["score", "extract", "generate", "judge"]
-
-TIERS: tuple[TierName, ...] = ("score", "extract", "generate", "judge")
 STOCK_KINDS = ("worker", "planner", "human")
 
 
@@ -74,8 +73,8 @@ class Price(Entry):
 class ModelEntry(Entry):
     """What every model has, whatever its engine."""
 
-    tiers: tuple[TierName, ...] = Field(
-        (), description="What it is good enough for; the highest includes those below it."
+    tiers: tuple[Tier, ...] = Field(
+        (), description="What it is good enough for; judge includes all the others."
     )
     limits: ModelLimits = Field(ModelLimits(), description="Concurrency and patience.")
     parameters: dict[str, Any] = Field(
@@ -89,8 +88,8 @@ class EmbeddedModel(ModelEntry):
 
     engine: Literal["embedded"]
     model: Literal["smollm2-135m"] = Field("smollm2-135m", description="Which one.")
-    tiers: tuple[TierName, ...] = Field(
-        ("score", "extract"), description="Known by measurement; rarely worth changing."
+    tiers: tuple[Tier, ...] = Field(
+        (Tier.SCORE, Tier.EXTRACT), description="Known by measurement; rarely worth changing."
     )
     threads: Count | None = Field(None, description="Default: one less than the cores.")
 
@@ -104,8 +103,8 @@ class OpenAIModel(ModelEntry):
     api_key_env: str = Field(
         "", description="The environment variable that holds the key; the key itself never here."
     )
-    tiers: tuple[TierName, ...] = Field(
-        min_length=1, description="What it is good enough for; the highest includes those below it."
+    tiers: tuple[Tier, ...] = Field(
+        min_length=1, description="What it is good enough for; judge includes all the others."
     )
 
 
@@ -114,7 +113,7 @@ class FunctionModel(ModelEntry):
 
     engine: Literal["function"]
     function: Reference
-    tiers: tuple[TierName, ...] = ("judge",)
+    tiers: tuple[Tier, ...] = (Tier.JUDGE,)
 
 
 class RecordedModel(ModelEntry):
@@ -382,6 +381,13 @@ class Manifest(Entry):
     def model_of(self, agent: str) -> str:
         """The name of the model that `agent` uses."""
         return self.agents[agent].model or next(iter(self.models))
+
+    def tiers_of(self, model: str) -> frozenset[Tier]:
+        """What a model is good enough for; a recorded one is as good as what it records."""
+        entry = self.models[model]
+        if isinstance(entry, RecordedModel) and not entry.tiers:
+            return self.tiers_of(entry.inner) if entry.inner else frozenset(Tier)
+        return frozenset(Tier) if Tier.JUDGE in entry.tiers else frozenset(entry.tiers)
 
     def tools_of(self, agent: str) -> dict[str, frozenset[str] | None]:
         """The tool servers of `agent`, each with the tools named, or None for all it offers."""

@@ -206,11 +206,12 @@ def _as_written(location: tuple[int | str, ...], data: Any) -> Location:
             continue
         if isinstance(here, dict) and part in here:
             here = here[part]
+            written.append(part)
         elif isinstance(here, list) and isinstance(part, int) and part < len(here):
             here = here[part]
-        elif not (last and isinstance(here, dict) and part not in _BRANCHES):
-            continue
-        written.append(part)
+            written.append(part)
+        elif last and isinstance(here, dict) and part not in _BRANCHES:
+            written.append(part)
     return tuple(written)
 
 

@@ -11,7 +11,7 @@ compared, matches when it asks or denies and does not when it allows.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from inspect import isawaitable
 from typing import Annotated, Any, Literal
@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .conditions import Condition
-from .errors import PolicyError
 
 Verb = Literal["allow", "deny", "ask"]
 
@@ -66,7 +65,7 @@ class Decision:
         return self.verb == "allow"
 
 
-Validator = Callable[[Action], Decision | None | Awaitable[Decision | None]]
+Validator = Callable[[Action], Decision | Awaitable[Decision | None] | None]
 """A validator of the user's own: a stricter decision, or None to let the rules stand."""
 
 
@@ -175,15 +174,15 @@ def _meets(rule: Rule, action: Action) -> bool:
 async def _verdict(validator: Validator, action: Action) -> Decision | None:
     name = getattr(validator, "__name__", type(validator).__name__)
     try:
-        verdict = validator(action)
-        if isawaitable(verdict):
-            verdict = await verdict
-        if verdict is not None and not isinstance(verdict, Decision):
-            told = f"it gave {type(verdict).__name__} where a Decision or None is due"
-            raise PolicyError(told, validator=name)
-    except Exception as error:
+        given: object = validator(action)
+        if isawaitable(given):
+            given = await given
+    except Exception as error:  # noqa: BLE001 - a user's validator that breaks must not let pass
         told = str(error) or type(error).__name__
         return Decision("deny", f"the validator {name!r} failed: {told}", name)
-    if verdict is not None and not verdict.rule:
-        return Decision(verdict.verb, verdict.reason, name)
-    return verdict
+    if given is None:
+        return None
+    if not isinstance(given, Decision):
+        told = f"it gave {type(given).__name__} where a Decision or None is due"
+        return Decision("deny", f"the validator {name!r} failed: {told}", name)
+    return given if given.rule else replace(given, rule=name)

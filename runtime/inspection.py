@@ -1,0 +1,196 @@
+"""What can be told of a network before anything of it is started.
+
+`check_manifest` imports the user's modules, for a kind that does not import is
+a fault of the manifest, but starts no model, no tool server and no store.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonschema import Draft202012Validator, SchemaError
+from pydantic import BaseModel
+
+from repertory.agents import Agent, Tier
+
+from .errors import Finding, KindError, ManifestError, did_you_mean
+from .kinds import load_kind, load_reference
+from .manifest import AgentEntry, Manifest, OpenAIModel, load_manifest
+from .yaml_source import Location
+
+_Told = tuple[Literal["error", "warning"], Location, str]
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def check_manifest(path: str | Path) -> list[Finding]:
+    """Everything wrong, or worth knowing, about the manifest at `path`, in the order of the file."""
+    try:
+        manifest = load_manifest(path)
+    except ManifestError as error:
+        return list(error.findings)
+    return inspect_manifest(manifest)
+
+
+def inspect_manifest(manifest: Manifest) -> list[Finding]:
+    """What `check_manifest` finds in a manifest whose shape and names are sound."""
+    told = [
+        *_agents(manifest),
+        *_models(manifest),
+        *_tools(manifest),
+        *_policy(manifest),
+        *_rest(manifest),
+    ]
+    findings = [manifest.finding(severity, at, sentence) for severity, at, sentence in told]
+    return sorted(findings, key=lambda finding: (finding.line, finding.key))
+
+
+def duty_of(kind: type[Agent], entry: AgentEntry) -> Tier | None:
+    """The tier that an agent's work asks of its model; None when it asks none.
+
+    A worker extracts when its answers have a shape and generates when they
+    are prose; a planner judges. Kinds of the user's own say `duty`.
+    """
+    own = getattr(kind, "duty", None)
+    if entry.kind == "worker":
+        return Tier.EXTRACT if entry.output is not None else Tier.GENERATE
+    if entry.kind == "planner":
+        return Tier.JUDGE
+    return own if isinstance(own, Tier) else None
+
+
+def _agents(manifest: Manifest) -> Iterator[_Told]:
+    for name, entry in manifest.agents.items():
+        if entry.is_remote:
+            continue
+        at: Location = ("agents", name)
+        try:
+            kind = load_kind(manifest, name)
+        except KindError as error:
+            yield "error", (*at, "kind"), f"agents.{name}: {error.sentence}"
+        else:
+            yield from _tier(manifest, name, kind)
+        yield from _output(manifest, name)
+        if entry.kind == "planner" and not entry.peers:
+            yield "error", at, f"agents.{name} plans, but has no 'peers' to give work to"
+
+
+def _tier(manifest: Manifest, name: str, kind: type[Agent]) -> Iterator[_Told]:
+    entry = manifest.agents[name]
+    duty, model = duty_of(kind, entry), manifest.model_of(name)
+    tiers = manifest.tiers_of(model)
+    if duty is None or duty in tiers:
+        return
+    has = ", ".join(tier.value for tier in sorted(tiers)) or "none"
+    does = {
+        Tier.SCORE: "scores",
+        Tier.EXTRACT: "extracts data",
+        Tier.GENERATE: "writes prose",
+        Tier.JUDGE: "judges and plans",
+    }[duty]
+    advice = "give it an 'output' schema, or " if entry.kind == "worker" else ""
+    at: Location = ("agents", name, "model" if entry.model else "kind")
+    sentence = (
+        f"agents.{name} {does}, which asks for tier '{duty.value}', but models.{model} has {has}; "
+        f"{advice}use a model of that tier"
+    )
+    yield "error", at, sentence
+
+
+def _output(manifest: Manifest, name: str) -> Iterator[_Told]:
+    output = manifest.agents[name].output
+    at: Location = ("agents", name, "output")
+    if isinstance(output, dict):
+        try:
+            Draft202012Validator.check_schema(output)
+        except SchemaError as error:
+            yield "error", at, f"agents.{name}.output is no JSON Schema: {error.message}"
+    elif output is not None:
+        try:
+            found = load_reference(manifest, output)
+        except KindError as error:
+            yield "error", at, f"agents.{name}: {error.sentence}"
+            return
+        if not (isinstance(found, type) and issubclass(found, BaseModel)):
+            yield "error", at, f"agents.{name}.output: {output!r} is not a pydantic model"
+
+
+def _models(manifest: Manifest) -> Iterator[_Told]:
+    used = {
+        manifest.model_of(name) for name, agent in manifest.agents.items() if not agent.is_remote
+    }
+    used |= {
+        inner for model in manifest.models.values() if (inner := getattr(model, "inner", None))
+    }
+    for name, model in manifest.models.items():
+        at: Location = ("models", name)
+        if name not in used:
+            yield "warning", at, f"models.{name} is used by no agent"
+        if isinstance(model, OpenAIModel):
+            variable = model.api_key_env
+            if variable and variable not in os.environ:
+                sentence = f"models.{name} takes its key from {variable}, which is not set here"
+                yield "warning", (*at, "api_key_env"), sentence
+        if model.engine == "function":
+            yield from _callable(manifest, (*at, "function"), model.function)
+
+
+def _tools(manifest: Manifest) -> Iterator[_Told]:
+    used = {server for name in manifest.agents for server in manifest.tools_of(name)}
+    for name, entry in manifest.tools.items():
+        at: Location = ("tools", name)
+        if name not in used:
+            yield "warning", at, f"tools.{name} is used by no agent"
+        for index, variable in enumerate(entry.env):
+            if variable not in os.environ:
+                sentence = f"tools.{name} is handed {variable}, which is not set here"
+                yield "warning", (*at, "env", index), sentence
+        if not entry.command:
+            continue
+        program, path = entry.argv[0], str(manifest.folder / entry.argv[0])
+        if shutil.which(program) is None and shutil.which(path) is None:
+            sentence = f"tools.{name}: there is no program {program!r}; install it or give its path"
+            yield "error", (*at, "command"), sentence
+        script = next((word for word in entry.command[1:] if word.endswith(".py")), None)
+        if script and not manifest.resolve(script).exists():
+            sentence = f"tools.{name}: there is no file {script!r} in {manifest.folder}"
+            yield "error", (*at, "command"), sentence
+
+
+def _policy(manifest: Manifest) -> Iterator[_Told]:
+    for index, rule in enumerate(manifest.policy.rules):
+        at: Location = ("policy", "rules", index)
+        server = rule.tool.partition(".")[0] if rule.tool else None
+        for key, value, known in (
+            ("agent", rule.agent, manifest.agents),
+            ("peer", rule.peer, manifest.agents),
+            ("tool", server, manifest.tools),
+        ):
+            if value is None or value in known or any(sign in value for sign in "*?["):
+                continue
+            sentence = f"rule {rule.name!r} meets nothing: no {key} {value!r}; {did_you_mean(value, known)}"
+            yield "error", (*at, key), sentence
+    for index, reference in enumerate(manifest.policy.validators):
+        yield from _callable(manifest, ("policy", "validators", index), reference)
+
+
+def _rest(manifest: Manifest) -> Iterator[_Told]:
+    if manifest.report:
+        yield from _callable(manifest, ("report",), manifest.report)
+    if manifest.serve.host not in LOOPBACK:
+        sentence = (
+            f"serve.host {manifest.serve.host!r} lets others reach the network, without a key"
+        )
+        yield "warning", ("serve", "host"), sentence
+
+
+def _callable(manifest: Manifest, at: Location, reference: str) -> Iterator[_Told]:
+    try:
+        found: Any = load_reference(manifest, reference)
+    except KindError as error:
+        yield "error", at, error.sentence
+        return
+    if not callable(found):
+        yield "error", at, f"{reference!r} cannot be called"
