@@ -17,10 +17,6 @@ if TYPE_CHECKING:
         NetworkError,
         PolicyError,
         PortInUseError,
-        StoreDamagedError,
-        StoreError,
-        StoreNewerError,
-        StoreOwnedError,
     )
     from .inspection import check_manifest
     from .kinds import load_kind, load_reference
@@ -43,10 +39,6 @@ _MODULE_OF = {
     "PolicyError": "errors",
     "PortInUseError": "errors",
     "Rule": "policy",
-    "StoreDamagedError": "errors",
-    "StoreError": "errors",
-    "StoreNewerError": "errors",
-    "StoreOwnedError": "errors",
     "TaskRow": "network",
     "Validator": "policy",
     "check_manifest": "inspection",
@@ -72,10 +64,6 @@ __all__ = [
     "PolicyError",
     "PortInUseError",
     "Rule",
-    "StoreDamagedError",
-    "StoreError",
-    "StoreNewerError",
-    "StoreOwnedError",
     "TaskRow",
     "Validator",
     "check_manifest",

@@ -6,11 +6,9 @@ RepertoryError
     ├── KindError          (ImportError)     a `module:name` of the manifest does not load
     ├── PolicyError        (ValueError)      a rule's condition, or a validator that broke
     ├── NetworkClosedError                   draining or closed: no new work
-    ├── PortInUseError     (OSError)         something else listens there
-    └── StoreError                           the network's own database
-        ├── StoreNewerError                  written by a later version of Repertory
-        ├── StoreOwnedError                  another process runs this network
-        └── StoreDamagedError                SQLite found it unsound
+    └── PortInUseError     (OSError)         something else listens there
+
+A store that cannot be used raises the experience store's `StoreError`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -88,30 +86,6 @@ class PortInUseError(NetworkError, OSError):
     """Something else listens on the port that the network was to serve."""
 
     reason = "PORT_IN_USE"
-
-
-class StoreError(NetworkError):
-    """The network's database could not be used."""
-
-    reason: ClassVar[str] = "STORE_ERROR"
-
-
-class StoreNewerError(StoreError):
-    """A later version of Repertory wrote the store; this one would damage it."""
-
-    reason = "STORE_NEWER"
-
-
-class StoreOwnedError(StoreError):
-    """Another process runs the network of this store."""
-
-    reason = "STORE_OWNED"
-
-
-class StoreDamagedError(StoreError):
-    """SQLite's integrity check found the store unsound."""
-
-    reason = "STORE_DAMAGED"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -5,7 +5,7 @@ Pydantic finds most of it; here its findings become what a person can act on.
 
 from collections.abc import Iterator, Mapping
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -204,18 +204,25 @@ def _as_written(location: tuple[int | str, ...], data: Any) -> Location:
         last = index == len(location) - 1
         if part == "[key]":
             continue
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-            written.append(part)
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            here = here[part]
-            written.append(part)
-        elif last and isinstance(here, dict) and part not in _BRANCHES:
-            written.append(part)
+        child = _child(here, part)
+        if child is not _ABSENT:
+            here = child
+        elif not (last and isinstance(here, dict) and part not in _BRANCHES):
+            continue
+        written.append(part)
     return tuple(written)
 
 
-_BRANCHES = ("embedded", "openai", "function", "recorded")
+_ABSENT: Final = object()
+_BRANCHES: Final = ("embedded", "openai", "function", "recorded")
+
+
+def _child(here: Any, part: int | str) -> Any:
+    if isinstance(here, dict):
+        return here.get(part, _ABSENT)
+    if isinstance(here, list) and isinstance(part, int) and part < len(here):
+        return here[part]
+    return _ABSENT
 
 
 def _keys(model: type[BaseModel], at: Location, tags: tuple[int | str, ...]) -> list[str]:
