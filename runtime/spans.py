@@ -12,10 +12,12 @@ import sqlite3
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from anyio import Event, get_cancelled_exc_class, move_on_after
-from repertory.xp_store import Database
+from anyio import Event, move_on_after
+
+from repertory.xp_store import Database, StoreError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -103,16 +105,16 @@ class SpanStore:
         self._size = queue_size
         self._keep = keep
         self._waiting = Event()
-        self._stopping = False
+        self._stopping = Event()
         self._stopped = Event()
         self._running = False
+        self._closed = False
         self._batches = 0
-        self._ready = False
         self.dropped = 0
 
     def add(self, span: Recorded | SpanRow) -> None:
         """Take a span, started or ended; never waits, drops it when the queue is full."""
-        if len(self._queue) >= self._size or self._stopping:
+        if len(self._queue) >= self._size or self._closed:
             self.dropped += 1
             return
         self._queue.append(span)
@@ -123,12 +125,13 @@ class SpanStore:
         """Write what is added until `aclose`; a store that refuses costs spans, nothing else."""
         self._running = True
         try:
-            while not self._stopping:
+            while not self._stopping.is_set():
                 # Spans of other threads set no event that this loop would see at once.
                 with move_on_after(_IDLE_SECONDS):
                     await self._waiting.wait()
-                if not self._stopping and len(self._queue) < _BATCH:
-                    await self._linger()
+                with move_on_after(_LINGER_SECONDS):
+                    await self._stopping.wait()
+                self._waiting = Event()
                 await self.flush()
         finally:
             self._running = False
@@ -139,18 +142,15 @@ class SpanStore:
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
             try:
-                await self._database.transact(
-                    lambda connection, batch=batch: self._write(connection, batch)
-                )
-            except get_cancelled_exc_class():
-                raise
-            except Exception as error:
+                await self._database.transact(partial(self._write, batch))
+            except StoreError as error:
                 self.dropped += len(batch)
                 logger.warning("%d spans were not kept: %s", len(batch), error)
 
     async def aclose(self) -> None:
         """Stop taking spans and write those that wait."""
-        self._stopping = True
+        self._closed = True
+        self._stopping.set()
         self._waiting.set()
         if self._running:
             await self._stopped.wait()
@@ -158,18 +158,10 @@ class SpanStore:
         if self.dropped:
             logger.warning("%d spans of this run were dropped", self.dropped)
 
-    async def _linger(self) -> None:
-        self._waiting = Event()
-        deadline = move_on_after(_LINGER_SECONDS)
-        with deadline:
-            while len(self._queue) < _BATCH and not self._stopping:
-                await self._waiting.wait()
-                self._waiting = Event()
-
-    def _write(self, connection: sqlite3.Connection, batch: Sequence[Recorded | SpanRow]) -> None:
-        if not self._ready:
-            for statement in _DDL:
-                connection.execute(statement)
+    def _write(self, batch: Sequence[Recorded | SpanRow], connection: sqlite3.Connection) -> None:
+        # Each time, since a commit that failed takes the table with it; it costs microseconds.
+        for statement in _DDL:
+            connection.execute(statement)
         # A span that started and ended within one batch is written once, as ended.
         latest: dict[tuple[str, str], SpanRow] = {}
         for item in batch:
@@ -181,7 +173,6 @@ class SpanStore:
             connection.execute(
                 "DELETE FROM span WHERE id <= (SELECT max(id) FROM span) - ?", (self._keep,)
             )
-        self._ready = True
 
     # -- the SDK's SpanProcessor ------------------------------------------------
 
@@ -197,7 +188,7 @@ class SpanStore:
 
     def shutdown(self) -> None:
         """Take no more spans; what waits is written by `aclose`."""
-        self._stopping = True
+        self._closed = True
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """False while spans wait: writing needs the event loop, so await `flush` instead."""
@@ -256,4 +247,5 @@ def _values(row: SpanRow) -> tuple[Any, ...]:
 
 
 def _row(values: Sequence[Any]) -> SpanRow:
-    return SpanRow(*values[:8], attributes=json.loads(values[8]), task_id=values[9])
+    facts = dict(zip(_COLUMNS.split(", "), values, strict=True))
+    return SpanRow(**{**facts, "attributes": json.loads(facts["attributes"])})
