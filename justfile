@@ -1,0 +1,62 @@
+# The tools stand beside the `just` that runs this file: `.venv/bin/just check`.
+export PATH := parent_directory(just_executable()) + ":" + env("PATH")
+
+desk := "examples/invoice_desk"
+
+# List the recipes
+default:
+    @{{ quote(just_executable()) }} --justfile {{ quote(justfile()) }} --list --unsorted
+
+# Run the main job: the invoice desk over its inbox
+run *options:
+    repertory run {{ desk }}/network.yaml --input {{ desk }}/inbox/ {{ options }}
+
+# Run everything that CI runs: format, lint, types, import contracts, tests, coverage
+check: format-check lint types imports test
+
+# Check that `just format` has nothing to do
+format-check:
+    ruff format --check .
+
+# Find mistakes and broken habits
+lint:
+    ruff check .
+
+# Check the types of the package, the tests and the examples, by both checkers
+types:
+    mypy -p repertory -p tests -p examples
+    pyright
+
+# Check that imports go strictly down and through the doors
+imports:
+    lint-imports
+
+# Run the tests with coverage; at least 90 % of the lines are met
+test *options:
+    pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term --cov-fail-under=90 {{ options }}
+
+# Run one file or one test without coverage: `just only tests/protocol -k resumes`
+only *options:
+    pytest {{ options }}
+
+# Format and sort imports
+format:
+    ruff check --fix-only .
+    ruff format .
+
+# Write the parts of the documents that are generated from the code
+docs:
+    python -m tests.claims
+
+# Fetch the embedded models into the cache and verify them
+models:
+    repertory models install
+
+# Measure start-up and messaging on this machine
+bench *options:
+    python benchmarks/startup.py
+    python benchmarks/messaging.py {{ options }}
+
+# Build the sdist, and the wheel from it, into dist/
+build:
+    python -m build
