@@ -4,14 +4,16 @@ Nothing here touches the database.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import rfc8785
 import uuid_utils
 
 Clock = Callable[[], datetime]
+_SAFE = 2**53
 
 
 def utc_now() -> datetime:
@@ -21,7 +23,7 @@ def utc_now() -> datetime:
 
 def instant(moment: datetime) -> str:
     """The one text form of a moment: UTC, microseconds, sorted as text as in time."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def canonical(value: Any) -> bytes:
@@ -30,7 +32,57 @@ def canonical(value: Any) -> bytes:
     Raises:
         ValueError: It holds what JSON cannot: NaN, integers beyond 2**53, other types.
     """
-    return rfc8785.dumps(value)
+    # orjson agrees with the standard on everything `_plain` admits and is fifty times faster.
+    if _plain(value):
+        try:
+            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError as error:
+            raise ValueError(f"no canonical JSON: {error}") from error
+    return rfc8785.dumps(_thawed(value))
+
+
+def _thawed(value: Any) -> Any:
+    # A draft may hold any mapping, such as a frozen one; the standard's library knows dicts.
+    if isinstance(value, Mapping):
+        return {key: _thawed(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_thawed(each) for each in value]
+    return value
+
+
+def as_json(value: Any) -> str:
+    """`value` as JSON for a column, in the order it came."""
+    return orjson.dumps(value, default=_thawed_mapping).decode()
+
+
+def _thawed_mapping(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _plain(value: Any) -> bool:
+    # The two differ in the order of keys outside ASCII, and in how they write some floats.
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        kind = type(value)
+        if kind is str or value is None or kind is bool:
+            continue
+        if kind is dict:
+            for key, each in value.items():
+                if type(key) is not str or not key.isascii():
+                    return False
+                if type(each) is not str:
+                    waiting.append(each)
+        elif kind is list or kind is tuple:
+            waiting.extend(value)
+        elif kind is int:
+            if not -_SAFE < value < _SAFE:
+                return False
+        elif kind is not float or not 1e-3 < value < 1e15 or value.is_integer():
+            return False
+    return True
 
 
 def digest_of(value: Any) -> str:

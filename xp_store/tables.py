@@ -111,6 +111,7 @@ class Step(_Row, table=True):
     """One recorded step of a pack's HOW; append-only."""
 
     __tablename__ = "xp_step"
+    __table_args__ = {"sqlite_with_rowid": False}
 
     pack_id: str = Field(primary_key=True)
     rev: int = Field(primary_key=True)
@@ -134,6 +135,7 @@ class Check(_Row, table=True):
     """
 
     __tablename__ = "xp_check"
+    __table_args__ = {"sqlite_with_rowid": False}
 
     digest: str = Field(primary_key=True)
     name: str
@@ -162,7 +164,7 @@ class Edge(_Row, table=True):
     """One line of the lineage between digests of packs and steps."""
 
     __tablename__ = "xp_edge"
-    __table_args__ = (Index("xp_edge_child", "child"),)
+    __table_args__ = (Index("xp_edge_child", "child"), {"sqlite_with_rowid": False})
 
     parent: str = Field(primary_key=True)
     child: str = Field(primary_key=True)

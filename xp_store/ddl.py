@@ -1,0 +1,59 @@
+"""What the tables need of SQLite beyond `tables.metadata`: full text, and guards.
+
+The full-text table is external-content FTS5 over a view: the texts stand once, in
+the pack, and triggers keep the index in step, so that whoever writes or deletes a
+pack cannot forget it. FTS5 must be told the old text when a row goes, which is why
+the view builds the claims' text from the row itself, always in the same way. There
+is no stemming: packs may be in any language, and the vector arm carries paraphrase.
+"""
+
+_CLAIMS = (
+    "coalesce((SELECT group_concat(json_extract(value, '$.text'), char(10))"
+    " FROM json_each({row}.why)), '')"
+)
+_GUARDED = (
+    "id",
+    "rev",
+    "digest",
+    "tenant",
+    "owner",
+    "kind",
+    "layer",
+    "family",
+    "goal",
+    "situation",
+    "why",
+    "how",
+    "checks",
+    "outcome",
+    "valid_from",
+    "valid_to",
+    "recorded_at",
+    "rights",
+    "origin",
+    "source",
+)
+
+EXTRA_DDL = (
+    f"""CREATE VIEW IF NOT EXISTS xp_pack_text AS
+        SELECT row_id, goal, situation, {_CLAIMS.format(row="xp_pack")} AS why FROM xp_pack""",
+    """CREATE VIRTUAL TABLE IF NOT EXISTS xp_fts USING fts5(
+        goal, situation, why, content='xp_pack_text', content_rowid='row_id',
+        tokenize='unicode61 remove_diacritics 2')""",
+    "CREATE VIRTUAL TABLE IF NOT EXISTS xp_fts_terms USING fts5vocab(xp_fts, row)",
+    f"""CREATE TRIGGER IF NOT EXISTS xp_pack_added AFTER INSERT ON xp_pack BEGIN
+        INSERT INTO xp_fts (rowid, goal, situation, why)
+        VALUES (new.row_id, new.goal, new.situation, {_CLAIMS.format(row="new")}); END""",
+    f"""CREATE TRIGGER IF NOT EXISTS xp_pack_removed AFTER DELETE ON xp_pack BEGIN
+        INSERT INTO xp_fts (xp_fts, rowid, goal, situation, why) VALUES
+        ('delete', old.row_id, old.goal, old.situation, {_CLAIMS.format(row="old")});
+        DELETE FROM xp_vector WHERE pack_row = old.row_id;
+        DELETE FROM xp_outbox WHERE pack_row = old.row_id; END""",
+    f"""CREATE TRIGGER IF NOT EXISTS xp_pack_immutable
+        BEFORE UPDATE OF {", ".join(_GUARDED)} ON xp_pack
+        BEGIN SELECT RAISE(ABORT, 'a revision of a pack is immutable'); END""",
+    """CREATE TRIGGER IF NOT EXISTS xp_step_immutable BEFORE UPDATE ON xp_step
+        BEGIN SELECT RAISE(ABORT, 'a recorded step is immutable'); END""",
+    """CREATE TRIGGER IF NOT EXISTS xp_ledger_append_only BEFORE UPDATE ON xp_ledger
+        BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
+)
