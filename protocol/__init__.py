@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cards import (
-        APIKeySecurityScheme,
         AgentCapabilities,
         AgentCard,
         AgentCardSignature,
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
         AgentInterface,
         AgentProvider,
         AgentSkill,
+        APIKeySecurityScheme,
         AuthorizationCodeOAuthFlow,
         ClientCredentialsOAuthFlow,
         DeviceCodeOAuthFlow,
@@ -95,11 +95,11 @@ if TYPE_CHECKING:
         TaskPushNotificationConfig,
     )
     from .service import (
+        DEFAULT_TENANT,
+        LOCAL_PRINCIPAL,
         AgentService,
         Budget,
         Call,
-        DEFAULT_TENANT,
-        LOCAL_PRINCIPAL,
     )
     from .tasks import (
         StreamResponse,
@@ -198,6 +198,9 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "DEFAULT_TENANT",
+    "LEGAL_MOVES",
+    "LOCAL_PRINCIPAL",
     "APIKeySecurityScheme",
     "AgentCapabilities",
     "AgentCard",
@@ -220,7 +223,6 @@ __all__ = [
     "CancelTaskRequest",
     "ClientCredentialsOAuthFlow",
     "ContentTypeNotSupportedError",
-    "DEFAULT_TENANT",
     "DeadlineExceededError",
     "DeleteTaskPushNotificationConfigRequest",
     "DeviceCodeOAuthFlow",
@@ -235,8 +237,6 @@ __all__ = [
     "ImplicitOAuthFlow",
     "InvalidAgentResponseError",
     "InvalidParamsError",
-    "LEGAL_MOVES",
-    "LOCAL_PRINCIPAL",
     "LinkError",
     "ListTaskPushNotificationConfigsRequest",
     "ListTaskPushNotificationConfigsResponse",

@@ -5,9 +5,9 @@ Only the shapes; the runtime makes the cards of its agents.
 
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from .wire import Flag, Required, Struct, WireModel, require_one
+from .wire import Flag, Required, Struct, WireModel
 
 
 class StringList(WireModel):
@@ -19,7 +19,7 @@ class StringList(WireModel):
 class SecurityRequirement(WireModel):
     """Schemes that must all be met, by name, each with its scopes."""
 
-    schemes: dict[str, StringList] = {}
+    schemes: dict[str, StringList] = Field(default_factory=dict)
 
 
 class APIKeySecurityScheme(WireModel):
@@ -44,7 +44,7 @@ class AuthorizationCodeOAuthFlow(WireModel):
     authorization_url: Required
     token_url: Required
     refresh_url: str = ""
-    scopes: dict[str, str] = {}
+    scopes: dict[str, str] = Field(default_factory=dict)
     pkce_required: Flag = False
 
 
@@ -53,7 +53,7 @@ class ClientCredentialsOAuthFlow(WireModel):
 
     token_url: Required
     refresh_url: str = ""
-    scopes: dict[str, str] = {}
+    scopes: dict[str, str] = Field(default_factory=dict)
 
 
 class ImplicitOAuthFlow(WireModel):
@@ -61,7 +61,7 @@ class ImplicitOAuthFlow(WireModel):
 
     authorization_url: str = ""
     refresh_url: str = ""
-    scopes: dict[str, str] = {}
+    scopes: dict[str, str] = Field(default_factory=dict)
 
 
 class PasswordOAuthFlow(WireModel):
@@ -69,7 +69,7 @@ class PasswordOAuthFlow(WireModel):
 
     token_url: str = ""
     refresh_url: str = ""
-    scopes: dict[str, str] = {}
+    scopes: dict[str, str] = Field(default_factory=dict)
 
 
 class DeviceCodeOAuthFlow(WireModel):
@@ -78,11 +78,11 @@ class DeviceCodeOAuthFlow(WireModel):
     device_authorization_url: Required
     token_url: Required
     refresh_url: str = ""
-    scopes: dict[str, str] = {}
+    scopes: dict[str, str] = Field(default_factory=dict)
 
 
 class OAuthFlows(WireModel):
-    """Exactly one OAuth 2.0 flow."""
+    """One OAuth 2.0 flow; none when it is of a kind unknown here."""
 
     authorization_code: AuthorizationCodeOAuthFlow | None = None
     client_credentials: ClientCredentialsOAuthFlow | None = None
@@ -92,16 +92,7 @@ class OAuthFlows(WireModel):
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
-        flows = (
-            self.authorization_code,
-            self.client_credentials,
-            self.implicit,
-            self.password,
-            self.device_code,
-        )
-        count = 5 - flows.count(None)
-        names = "authorizationCode, clientCredentials, implicit, password, deviceCode"
-        require_one(self, count, names)
+        _at_most_one(self)
         return self
 
 
@@ -127,7 +118,7 @@ class MutualTlsSecurityScheme(WireModel):
 
 
 class SecurityScheme(WireModel):
-    """Exactly one way to be let in."""
+    """One way to be let in; none when it is of a kind unknown here."""
 
     api_key_security_scheme: APIKeySecurityScheme | None = None
     http_auth_security_scheme: HTTPAuthSecurityScheme | None = None
@@ -137,16 +128,15 @@ class SecurityScheme(WireModel):
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
-        schemes = (
-            self.api_key_security_scheme,
-            self.http_auth_security_scheme,
-            self.oauth2_security_scheme,
-            self.open_id_connect_security_scheme,
-            self.mtls_security_scheme,
-        )
-        names = "the API key, HTTP, OAuth 2.0, OpenID Connect and mutual TLS schemes"
-        require_one(self, 5 - schemes.count(None), names)
+        _at_most_one(self)
         return self
+
+
+def _at_most_one(model: WireModel) -> None:
+    """Check a one-of; none set is a kind of a later version, which must not cost the whole card."""
+    names = [name for name in type(model).model_fields if getattr(model, name) is not None]
+    if len(names) > 1:
+        raise ValueError(f"{type(model).__name__} has {' and '.join(names)}, but may have one")
 
 
 class AgentInterface(WireModel):
@@ -214,7 +204,7 @@ class AgentCard(WireModel):
     version: str = ""
     documentation_url: str | None = None
     capabilities: AgentCapabilities | None = None
-    security_schemes: dict[str, SecurityScheme] = {}
+    security_schemes: dict[str, SecurityScheme] = Field(default_factory=dict)
     security_requirements: tuple[SecurityRequirement, ...] = ()
     default_input_modes: tuple[str, ...] = ()
     default_output_modes: tuple[str, ...] = ()

@@ -9,18 +9,18 @@ snake_case is read too; enum values by name, but numbers are read too; a field
 without presence is omitted when it has its default; null means absent.
 """
 
+import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from math import isfinite
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
 
-from orjson import JSONDecodeError, loads
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, from_json
 
 from .errors import InvalidParamsError
 
@@ -29,7 +29,7 @@ _DEEPEST = 100
 
 
 def camel_case(name: str) -> str:
-    """protobuf's rule for JSON names: drop each underscore, raise the letter after it."""
+    """Apply protobuf's rule for JSON names: drop each underscore, raise the letter after it."""
     first, *rest = name.split("_")
     return first + "".join(word[:1].upper() + word[1:] for word in rest)
 
@@ -51,7 +51,11 @@ def json_value(value: Any, depth: int = 0) -> Any:
         if not value.isascii():
             value.encode()  # a lone surrogate is a UnicodeError, which is a ValueError
         return value
-    if value is None or kind is bool or kind is int:
+    if value is None or kind is bool:
+        return value
+    if kind is int:
+        if not -(2**63) <= value < 2**64:
+            raise ValueError("a whole number of more than 64 bits would lose digits; send text")
         return value
     if kind is float:
         if not isfinite(value):
@@ -100,44 +104,43 @@ def _whole(value: Any) -> Any:
 
 
 class _FineTime(datetime):
-    """A moment with the nanoseconds that `datetime` cannot hold, as a peer sent it."""
+    """A moment with the nanoseconds that `datetime` cannot hold, kept as a peer sent them."""
 
-    nanosecond: int = 0
+    nanosecond: int
 
 
 def _moment(value: Any) -> datetime | None:
     """RFC 3339 or an aware datetime, in UTC."""
     if value is None:
         return None
-    fraction = ""
-    if isinstance(value, str):
-        try:
+    moment = value
+    try:
+        if isinstance(value, str):
             moment = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError("must be an RFC 3339 timestamp") from None
-        if len(value) > 27:
-            fraction = value[20:].rstrip("Zz").partition("+")[0].partition("-")[0]
-    elif isinstance(value, datetime):
-        moment = value
-    else:
-        raise ValueError("must be an RFC 3339 timestamp")
-    if moment.tzinfo is None:
-        raise ValueError("a timestamp needs its offset from UTC")
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    if len(fraction) > 6 and fraction.isdigit():
-        fine = _FineTime.fromtimestamp(0, UTC).replace(
-            moment.year,
-            moment.month,
-            moment.day,
-            moment.hour,
-            moment.minute,
-            moment.second,
-            moment.microsecond,
-        )
-        fine.nanosecond = int(fraction[6:9].ljust(3, "0"))
-        return fine
+        if not isinstance(moment, datetime):
+            raise ValueError("not a moment")
+        if moment.tzinfo is not UTC:
+            moment = _in_utc(moment)
+    except (ValueError, OverflowError):
+        raise ValueError("must be an RFC 3339 timestamp with its offset from UTC") from None
+    if isinstance(value, str) and (fine := _BELOW_MICROSECOND.match(value)):
+        return _fine_time(moment, int(fine[1].ljust(3, "0")))
     return moment
+
+
+_BELOW_MICROSECOND = re.compile(r"[^.]{19}\.\d{6}(\d{1,3})")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.utcoffset() is None:
+        raise ValueError("naive")
+    return moment.astimezone(UTC)
+
+
+def _fine_time(moment: datetime, nanosecond: int) -> _FineTime:
+    fine = _FineTime.combine(moment.date(), moment.timetz())
+    fine.nanosecond = nanosecond
+    return fine
 
 
 def rfc3339(moment: datetime) -> str:
@@ -167,8 +170,8 @@ _WireField = tuple[str, str, _Encode, bool]
 class WireModel(BaseModel):
     """A frozen message of the protocol.
 
-    `ONE_OF` names fields of which exactly one is set. What is inside `metadata`
-    and `data` is copied when a model is made and shared by `wire()`: read it only.
+    What is inside `metadata` and `data` is copied when a model is made, and shared
+    with what `wire()` returns: read it, never write it.
     """
 
     model_config = ConfigDict(
@@ -197,35 +200,39 @@ class WireModel(BaseModel):
         """
         validator = cls.__pydantic_validator__
         try:
+            model: Self
             if isinstance(data, bytes | str):
-                return validator.validate_json(data)  # type: ignore[no-any-return]
-            return validator.validate_python(  # type: ignore[no-any-return]
-                data if type(data) is dict else dict(data)
-            )
+                model = validator.validate_json(data)
+            else:
+                model = validator.validate_python(_plain_dict(data))
         except ValidationError as error:
             details = error.errors(include_url=False, include_context=False)
-        return cls._parse_again(data, details)
+        else:
+            return model
+        return cls._parse_without_nulls(data, details)
 
     @classmethod
-    def _parse_again(
+    def _parse_without_nulls(
         cls, data: Mapping[str, Any] | bytes | str, details: list[ErrorDetails]
     ) -> Self:
-        """Read `data` without the nulls that were in its way, or raise."""
-        nulls = [each["loc"] for each in details if each["input"] is None and each["loc"]]
-        nulls = [loc for loc in nulls if isinstance(loc[-1], str)]
-        if len(nulls) < len(details):
-            wrong = next(
-                each for each in details if each["input"] is not None or each["loc"] not in nulls
-            )
-            raise _invalid(cls, wrong, len(details))
+        """Read `data` without the nulls that were in its way; raise for what else was wrong.
+
+        Nulls are legal but rare, so only a message that has one pays for them.
+        """
+        wrong = [each for each in details if not _is_null_field(each)]
+        if wrong:
+            raise _invalid(cls, wrong)
         if isinstance(data, bytes | str):
-            data = loads(data)
-        plain = _without(data, nulls)
+            data = from_json(data)
         try:
-            return cls.__pydantic_validator__.validate_python(plain)  # type: ignore[no-any-return]
+            model: Self = cls.__pydantic_validator__.validate_python(
+                _without(data, [each["loc"] for each in details])
+            )
         except ValidationError as error:
-            details = error.errors(include_url=False, include_context=False)
-        raise _invalid(cls, details[0], len(details))
+            wrong = error.errors(include_url=False, include_context=False)
+        else:
+            return model
+        raise _invalid(cls, wrong)
 
     def wire(self) -> dict[str, Any]:
         """This message as ProtoJSON, ready for any JSON encoder."""
@@ -293,28 +300,36 @@ _ENCODERS: tuple[tuple[type, _Encode], ...] = (
 )
 
 
-def _without(data: Any, nulls: list[tuple[int | str, ...]]) -> Any:
-    """A copy of `data` without what stands at the paths `nulls`."""
-    copy = json_value(data)
-    for path in nulls:
-        at: Any = copy
-        for step in path[:-1]:
-            at = at[_spelled(at, step)]
-        del at[_spelled(at, path[-1])]
-    return copy
+def _plain_dict(data: Any) -> Any:
+    """`data` as pydantic's core reads it; other mappings than dict are copied."""
+    return dict(data) if isinstance(data, Mapping) and type(data) is not dict else data
 
 
-def _spelled(at: Any, step: int | str) -> int | str:
-    """`step` as the sender spelled it, since pydantic names a field by its alias."""
-    if isinstance(at, dict) and step not in at:
-        return next(key for key in at if camel_case(key) == step)
-    return step
+def _is_null_field(wrong: ErrorDetails) -> bool:
+    """Whether all that is wrong is a null where ProtoJSON reads it as absent."""
+    loc = wrong["loc"]
+    return wrong["input"] is None and bool(loc) and isinstance(loc[-1], str)
 
 
-def _invalid(cls: type[WireModel], wrong: ErrorDetails, count: int) -> InvalidParamsError:
-    path = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in wrong["loc"])
+def _without(value: Any, paths: Sequence[tuple[int | str, ...]]) -> Any:
+    """`value` without what stands at `paths`, which are spelled in camelCase."""
+    if () in paths or not paths:
+        return value
+    below: dict[int | str, list[tuple[int | str, ...]]] = {}
+    for first, *rest in paths:
+        below.setdefault(first, []).append(tuple(rest))
+    if isinstance(value, Mapping):
+        steps = {key: below.get(key) or below.get(camel_case(key), []) for key in value}
+        return {key: _without(value[key], at) for key, at in steps.items() if () not in at}
+    return [_without(each, below.get(index, [])) for index, each in enumerate(value)]
+
+
+def _invalid(cls: type[WireModel], wrong: Sequence[ErrorDetails]) -> InvalidParamsError:
+    """What a person can act on: the path, what it must be, and never the value itself."""
+    loc = wrong[0]["loc"]
+    path = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in loc)
     path = path.removeprefix(".")
-    more = f" (and {count - 1} more)" if count > 1 else ""
     where = f"{cls.__name__}.{path}" if path else cls.__name__
-    says = wrong["msg"].removeprefix("Value error, ")
+    says = wrong[0]["msg"].removeprefix("Value error, ")
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     return InvalidParamsError(f"{where}: {says}{more}", path=path, model=cls.__name__)
