@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import (
         Finding,
+        InputError,
         KindError,
         ManifestError,
         NetworkClosedError,
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from .manifest import Manifest, load_manifest, parse_manifest
     from .network import Network, NetworkEvent, TaskRow, open_network
     from .policy import Action, Decision, Policy, Rule, Validator
+    from .report import Outcome, RunReport
 
 _MODULE_OF = {
     "Action": "policy",
     "Decision": "policy",
     "Finding": "errors",
+    "InputError": "errors",
     "KindError": "errors",
     "Manifest": "manifest",
     "ManifestError": "errors",
@@ -35,10 +38,12 @@ _MODULE_OF = {
     "NetworkClosedError": "errors",
     "NetworkError": "errors",
     "NetworkEvent": "network",
+    "Outcome": "report",
     "Policy": "policy",
     "PolicyError": "errors",
     "PortInUseError": "errors",
     "Rule": "policy",
+    "RunReport": "report",
     "TaskRow": "network",
     "Validator": "policy",
     "check_manifest": "inspection",
@@ -53,6 +58,7 @@ __all__ = [
     "Action",
     "Decision",
     "Finding",
+    "InputError",
     "KindError",
     "Manifest",
     "ManifestError",
@@ -60,10 +66,12 @@ __all__ = [
     "NetworkClosedError",
     "NetworkError",
     "NetworkEvent",
+    "Outcome",
     "Policy",
     "PolicyError",
     "PortInUseError",
     "Rule",
+    "RunReport",
     "TaskRow",
     "Validator",
     "check_manifest",

@@ -5,6 +5,7 @@ RepertoryError
     ├── ManifestError      (ValueError)      the manifest; `findings` lists every fault
     ├── KindError          (ImportError)     a `module:name` of the manifest does not load
     ├── PolicyError        (ValueError)      a rule's condition, or a validator that broke
+    ├── InputError         (ValueError)      what was given to the network cannot be read
     ├── NetworkClosedError                   draining or closed: no new work
     └── PortInUseError     (OSError)         something else listens there
 
@@ -74,6 +75,12 @@ class PolicyError(NetworkError, ValueError):
     """A rule's condition is not in the condition language, or a validator broke its promise."""
 
     reason = "POLICY_INVALID"
+
+
+class InputError(NetworkError, ValueError):
+    """What was given to the network, a file or a folder, cannot be read."""
+
+    reason = "INPUT_INVALID"
 
 
 class NetworkClosedError(NetworkError):

