@@ -6,7 +6,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .messages import Message
 from .tasks import StreamResponse, Task, TaskState
@@ -40,19 +40,19 @@ class SendMessageConfiguration(WireModel):
     return_immediately: Flag = False
 
 
+def _with_parts(message: Message) -> Message:
+    if not message.parts:
+        raise ValueError("needs at least one part")
+    return message
+
+
 class SendMessageRequest(WireModel):
     """A message for an agent, which begins a task or goes on with one."""
 
     tenant: str = ""
-    message: Message
+    message: Annotated[Message, AfterValidator(_with_parts)]
     configuration: SendMessageConfiguration | None = None
     metadata: Struct = None
-
-    @model_validator(mode="after")
-    def _has_content(self) -> Self:
-        if not self.message.parts:
-            raise ValueError("the message needs at least one part")
-        return self
 
 
 class SendMessageResponse(WireModel):
