@@ -31,9 +31,11 @@ types:
 imports:
     lint-imports
 
+# Without a package index the tests that need the models' files are skipped, and say so.
 # Run the tests with coverage; at least 90 % of the lines are met
 test *options:
-    pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term --cov-fail-under=90 {{ options }}
+    -repertory models install
+    pytest -m "not gpu" -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term --cov-fail-under=90 {{ options }}
 
 # Run one file or one test without coverage: `just only tests/protocol -k resumes`
 only *options:

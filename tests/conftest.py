@@ -1,12 +1,22 @@
-"""What every test stands on: the event loop it runs on, and no blocking of it."""
+"""What every test stands on: its event loop, no blocking of it, and the models' files."""
 
 from collections.abc import Iterator
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+from repertory.xp_store.weights import missing_weights
 
-@pytest.fixture
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs the embedded models where their files were not fetched."""
+    if item.get_closest_marker("model"):
+        missing = missing_weights()
+        if missing:
+            pytest.skip(f"not in the cache: {', '.join(missing)}; run `repertory models install`")
+
+
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Run async tests on asyncio, the loop that production uses."""
     return "asyncio"

@@ -1,0 +1,114 @@
+"""The registry of claims: what we say of papers and specifications, each with its test.
+
+A test that proves a claim carries `@claim("a2a:life-cycle")`; test_claims.py
+checks that every claim has a test and that no test names a claim that is not
+here. `python -m tests.claims` writes the README's table of systems from this
+file (`just docs`). What is not proven by a test is not in here, so nothing is
+advertised that does not run. No number of a paper is claimed as ours.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+README = REPOSITORY / "README.md"
+BEGIN = "<!-- systems: written by `just docs` from tests/claims.py -->"
+END = "<!-- systems: end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A paper, a specification or a tradition that something here follows."""
+
+    key: str
+    name: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One sentence that a test proves; `id` is `system:what`."""
+
+    id: str
+    room: str
+    sentence: str
+
+    @property
+    def system(self) -> str:
+        return self.id.partition(":")[0]
+
+
+SYSTEMS = (
+    System("a2a", "A2A 1.0", "the Agent2Agent protocol's specification"),
+    System("mcp", "MCP 2026-07-28", "the Model Context Protocol's specification"),
+    System("goalfymax", "GoalfyMax", "Experience Packs; its digest, its own text could not be had"),
+    System("otp", "Erlang/OTP", "the supervisor's documentation"),
+    System("otel", "OpenTelemetry", "the conventions for generative AI, in development"),
+)
+
+CLAIMS = (
+    Claim(
+        "a2a:proto-json",
+        "protocol",
+        "Every message of A2A is read and printed exactly as the official types do.",
+    ),
+)
+
+
+def claim(identity: str) -> pytest.MarkDecorator:
+    """Mark a test as the proof of a claim."""
+    if identity not in {known.id for known in CLAIMS}:
+        raise LookupError(f"no claim {identity!r} in tests/claims.py")
+    return pytest.mark.claim(identity)
+
+
+def used_claims() -> Iterator[tuple[str, str]]:
+    """Every claim that a test carries, with the test's id, from the tests' source."""
+    for path in sorted((REPOSITORY / "tests").rglob("test_*.py")):
+        place = path.relative_to(REPOSITORY).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                for identity in _claims_on(node):
+                    yield identity, f"{place}::{node.name}"
+
+
+def _claims_on(test: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    for decorator in test.decorator_list:
+        match decorator:
+            case ast.Call(
+                func=ast.Name(id="claim") | ast.Attribute(attr="claim"),
+                args=[ast.Constant(value=str(identity))],
+            ):
+                yield identity
+
+
+def table() -> str:
+    """The table of systems as it stands in the README."""
+    proofs: dict[str, list[str]] = {}
+    for identity, test in used_claims():
+        proofs.setdefault(identity, []).append(test)
+    rows = ["| System | What holds here | Room | Proven in |", "|---|---|---|---|"]
+    for system in SYSTEMS:
+        name = f"**{system.name}**: {system.source}"
+        for known in CLAIMS:
+            if known.system == system.key:
+                files = sorted({test.partition("::")[0] for test in proofs.get(known.id, [])})
+                links = ", ".join(f"[{Path(file).name}]({file})" for file in files)
+                rows.append(f"| {name} | {known.sentence} | `{known.room}` | {links} |")
+                name = ""
+    return "\n".join(rows)
+
+
+def with_table(text: str) -> str:
+    """The README's text with the table of today between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
