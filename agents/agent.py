@@ -14,6 +14,7 @@ class AgentSpec:
     """What the manifest says of an agent, as the agent sees it.
 
     options: the keys of the manifest's `options` of this agent, for kinds of the user's own.
+    recall: how many packs its stock kinds put before the model. folder: the manifest's.
     """
 
     name: str
@@ -23,6 +24,8 @@ class AgentSpec:
     output_type: type[Any] | None = None
     skills: Sequence[Mapping[str, Any]] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    recall: int = 0
+    folder: str = ""
 
 
 class Agent(ABC):

@@ -6,6 +6,7 @@ RepertoryError
     ├── KindError          (ImportError)     a `module:name` of the manifest does not load
     ├── PolicyError        (ValueError)      a rule's condition, or a validator that broke
     ├── InputError         (ValueError)      what was given to the network cannot be read
+    ├── SupervisionError                     an agent crashed more often than is allowed
     ├── NetworkClosedError                   draining or closed: no new work
     └── PortInUseError     (OSError)         something else listens there
 
@@ -87,6 +88,12 @@ class NetworkClosedError(NetworkError):
     """The network drains or is closed, and takes no new work."""
 
     reason = "NETWORK_CLOSED"
+
+
+class SupervisionError(NetworkError):
+    """An agent crashed more often than the manifest allows, and took the network with it."""
+
+    reason = "SUPERVISION_EXHAUSTED"
 
 
 class PortInUseError(NetworkError, OSError):

@@ -7,8 +7,6 @@ place of work to others and takes one again when it goes on.
 """
 
 from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import anyio
 
@@ -86,14 +84,8 @@ class Mailbox:
             self._busy[_context_of(record)] -= 1
             self._announce(_context_of(record))
 
-    @asynccontextmanager
-    async def parked(self, record: TaskRecord) -> AsyncIterator[None]:
-        """Leave the place of work to others while the block waits for a person.
-
-        A block that is cancelled does not take a place again.
-        """
-        self.done(record)
-        yield
+    async def take_place(self, record: TaskRecord) -> None:
+        """Take a place of work again for a task that had given its own away with `done`."""
         await self._places.acquire()
         self._placed.add(record.id)
         self._busy[_context_of(record)] += 1

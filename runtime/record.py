@@ -1,6 +1,6 @@
 """A task in memory: its facts, the events published so far, and who waits for more."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -64,6 +64,7 @@ class TaskRecord:
     staged: int = 0
     events: list[NumberedEvent] = field(default_factory=list)
     cancel_requested: bool = False
+    listener: "Callable[[TaskRecord, Sequence[NumberedEvent]], None] | None" = None
     _folded: Task | None = None
     _folded_to: int = 0
     _changed: anyio.Event = field(default_factory=anyio.Event)
@@ -101,7 +102,10 @@ class TaskRecord:
 
     def publish(self, events: Iterable[NumberedEvent]) -> None:
         """Show journaled events to whoever reads."""
-        self.events.extend(events)
+        fresh = tuple(events)
+        self.events.extend(fresh)
+        if self.listener is not None:
+            self.listener(self, fresh)
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 

@@ -124,8 +124,9 @@ class Database:
     # -- threads -----------------------------------------------------------
 
     def _open(self) -> None:
-        connection = self._connect()
+        connection = self._plain()
         try:
+            self._prepare(connection)
             connection.execute("PRAGMA journal_mode=WAL")
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found > SCHEMA_VERSION:
@@ -161,16 +162,17 @@ class Database:
         for thread in self._threads:
             thread.start()
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
+    def _plain(self) -> sqlite3.Connection:
+        return sqlite3.connect(
             self.path, isolation_level=None, check_same_thread=False, cached_statements=256
         )
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA busy_timeout=10000")
         connection.execute(f"PRAGMA synchronous={'FULL' if self.durability == 'full' else 'NORMAL'}")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA temp_store=MEMORY")
-        return connection
 
     def _write_loop(self, connection: sqlite3.Connection) -> None:
         stopping = False
@@ -214,7 +216,8 @@ class Database:
                 connection.execute("ROLLBACK")
 
     def _read_loop(self) -> None:
-        connection = self._connect()
+        connection = self._plain()
+        self._prepare(connection)
         connection.execute("PRAGMA query_only=ON")
         while (job := self._reads.get()) is not None:
             try:
@@ -259,7 +262,7 @@ def sqlite_path(url: str) -> str:
     if not url.startswith(_SQLITE_URL):
         scheme = url.split(":", 1)[0]
         raise StoreError(
-            f"store url {url.split('@')[-1]!r}: engine {scheme!r} is not supported;"
+            f"store url {url.rsplit('@', maxsplit=1)[-1]!r}: engine {scheme!r} is not supported;"
             " use sqlite:///FILE",
             url=scheme,
         )

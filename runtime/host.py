@@ -1,0 +1,349 @@
+"""One agent of the network: its mailbox, its turns, and what the manifest gives it.
+
+A host keeps what was accepted and has not ended, so that a restart of its agent,
+or of the process, takes it up again. Who is restarted is `supervisor`'s to
+decide and `network`'s to do.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.abc import TaskStatus as Started
+
+from repertory.agents import (
+    Agent,
+    AgentNotFoundError,
+    ChatModel,
+    ModelUnavailableError,
+    ToolNotFoundError,
+    ToolSpec,
+)
+from repertory.protocol import (
+    AgentCard,
+    AgentService,
+    Message,
+    RepertoryError,
+    StreamResponse,
+    TaskState,
+    TaskStatus,
+    TaskStatusUpdateEvent,
+    agent_message,
+)
+
+from .errors import did_you_mean, listed
+from .mailbox import Mailbox
+from .manifest import AgentEntry
+from .policy import Action, Policy
+from .record import REASON_KEY, TaskRecord
+from .recorder import pack_draft
+from .service import LocalService
+from .turn import RunningTurn
+
+if TYPE_CHECKING:
+    from .network import Network
+    from .telemetry import Span, Telemetry
+    from .tools import ToolBox
+
+# Earlier tasks of a context that are looked at for its history.
+_HISTORY_TASKS = 50
+# Characters per token, near enough to bound a memory by.
+_CHARACTERS_PER_TOKEN = 4
+
+
+class AgentHost:
+    """Hosts one agent; `network` opens, stops and restarts it."""
+
+    def __init__(
+        self,
+        network: "Network",
+        name: str,
+        entry: AgentEntry,
+        make: Callable[[], Agent],
+        *,
+        model: ChatModel | None,
+        toolbox: "ToolBox",
+        policy: Policy,
+        telemetry: "Telemetry",
+    ) -> None:
+        self.network = network
+        self.name = name
+        self.entry = entry
+        self.model = model
+        self.toolbox = toolbox
+        self.policy = policy
+        self.telemetry = telemetry
+        self.mailbox = Mailbox(entry.mailbox, entry.concurrency)
+        self.pending: dict[str, TaskRecord] = {}
+        self.running: dict[str, RunningTurn] = {}
+        self.tool_specs: Mapping[str, ToolSpec] = {}
+        self.down = ""
+        self.service = LocalService(self)
+        self._make = make
+        self._scope: anyio.CancelScope | None = None
+        self._stopped = anyio.Event()
+        self._stopped.set()
+        self._tools_known = not entry.tools
+
+    @property
+    def full_name(self) -> str:
+        """`network/agent`, as it stands in a call's chain."""
+        return self.network.full_name(self.name)
+
+    @property
+    def family(self) -> str:
+        """The family that its packs belong to."""
+        return self.entry.memory.family or self.name
+
+    @property
+    def peer_cards(self) -> Mapping[str, AgentCard]:
+        return {name: self.network.card_of(name) for name in self.entry.peers}
+
+    def require_model(self) -> ChatModel:
+        """The agent's model.
+
+        Raises:
+            ModelUnavailableError: The manifest gives it none.
+        """
+        if self.model is None:
+            raise ModelUnavailableError(f"agent {self.name} has no model; name one in the manifest")
+        return self.model
+
+    def require_peer(self, peer: str) -> AgentService:
+        """The agent that `peer` names, if the manifest lets this one ask it.
+
+        Raises:
+            AgentNotFoundError: It names none.
+        """
+        if peer not in self.entry.peers:
+            known = self.entry.peers
+            raise AgentNotFoundError(
+                f"{self.name} has no peer named {peer!r}; its peers: {listed(known)};"
+                f" {did_you_mean(peer, known)}",
+                name=peer,
+            )
+        return self.network.service(peer)
+
+    def require_tool(self, name: str) -> ToolSpec:
+        """The tool `server.tool`, if the manifest gives it to this agent.
+
+        Raises:
+            ToolNotFoundError: It does not.
+        """
+        spec = self.tool_specs.get(name)
+        if spec is None:
+            raise ToolNotFoundError(
+                f"{self.name} has no tool {name!r}; {did_you_mean(name, self.tool_specs)}",
+                name=name,
+            )
+        return spec
+
+    def on_unknown(self, tool: str) -> str:
+        """What to do with a call of `server.tool` whose outcome is unknown."""
+        server, _, name = tool.partition(".")
+        config = self.network.manifest.tools[server]
+        return "repeat" if config.honors_key(name) else config.on_unknown
+
+    # -- life --------------------------------------------------------------------
+
+    async def run(self, *, task_status: Started[None]) -> None:
+        """Open the agent and give it its turns, until `stop`; a crash is told to the network."""
+        agent = self._make()
+        self.mailbox = Mailbox(self.entry.mailbox, self.entry.concurrency)
+        self._stopped = anyio.Event()
+        with anyio.CancelScope() as self._scope:
+            try:
+                async with agent.open(), anyio.create_task_group() as turns:
+                    for record in list(self.pending.values()):
+                        turns.start_soon(self.mailbox.put_again, record)
+                    task_status.started()
+                    while True:
+                        record = await self.mailbox.get()
+                        if record.ended or record.id not in self.pending:
+                            self.mailbox.done(record)
+                            continue
+                        turns.start_soon(self._turn, agent, record)
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseExceptionGroup as group:
+                await self.network.exited(self.name, group.exceptions[0])
+            except Exception as error:
+                task_status_started(task_status)
+                await self.network.exited(self.name, error)
+            finally:
+                self.running.clear()
+                self._scope = None
+                self._stopped.set()
+
+    async def stop(self) -> None:
+        """End the agent's turns where they stand; their tasks stay in the journal."""
+        if self._scope is not None:
+            self._scope.cancel()
+        await self._stopped.wait()
+
+    async def give_up(self, why: str) -> None:
+        """Take no more work, and fail what is left, so that nobody waits for it."""
+        self.down = why
+        for record in list(self.pending.values()):
+            await self.finish(record, TaskState.FAILED, why, "AGENT_DOWN")
+
+    # -- turns -------------------------------------------------------------------
+
+    async def _turn(self, agent: Agent, record: TaskRecord) -> None:
+        known = {}
+        if record.attempts or record.last_sequence > 1 or record.id in self.network.resumed:
+            known = await self.network.journal.steps(record.id)
+        span = self.telemetry.agent(
+            self.name,
+            parent=record.traceparent or "",
+            conversation_id=record.context_id,
+            task_id=record.id,
+            model=self.model.info.name if self.model is not None else "",
+            description=self.entry.description,
+        )
+        turn = RunningTurn(self, record, known, span)
+        self.running[record.id] = turn
+        try:
+            with span:
+                await self._work(agent, turn, record, span)
+        finally:
+            self.running.pop(record.id, None)
+            self.mailbox.done(record)
+        if record.ended:
+            self.pending.pop(record.id, None)
+            self.network.ended(record)
+
+    async def _work(
+        self, agent: Agent, turn: RunningTurn, record: TaskRecord, span: "Span"
+    ) -> None:
+        try:
+            with turn.patience.scope:
+                turn.patience.start()
+                await self._know_tools()
+                await turn.open()
+                await agent.handle(turn)
+                if not turn.ended:
+                    await turn.complete()
+        except RepertoryError as error:
+            span.fail(error)
+            await turn.end_with(TaskState.FAILED, error.sentence, {REASON_KEY: error.reason})
+        except Exception as error:
+            span.fail(error)
+            await self._crashed(turn, record, error)
+        if record.cancel_requested and not turn.ended:
+            await turn.end_with(TaskState.CANCELED, "canceled on request", {REASON_KEY: "CANCELED"})
+        elif turn.patience.expired and not turn.ended:
+            span.end("DEADLINE_EXCEEDED")
+            seconds = record.seconds or 0.0
+            await turn.end_with(
+                TaskState.FAILED,
+                f"{self.name} was given {seconds:g} s and did not finish in time",
+                {REASON_KEY: "DEADLINE_EXCEEDED"},
+            )
+        span.set("a2a.task.state", record.now.value)
+
+    async def _crashed(self, turn: RunningTurn, record: TaskRecord, error: Exception) -> None:
+        """Count a crash against the task; fail the task at its last attempt, then crash on."""
+        await self.network.journal.note_attempt(record)
+        if record.attempts >= self.network.manifest.supervision.attempts:
+            await turn.end_with(
+                TaskState.FAILED,
+                f"{self.name} crashed {record.attempts} times over this message; the last time:"
+                f" {type(error).__name__}: {error}",
+                {REASON_KEY: "AGENT_CRASHED"},
+            )
+            self.pending.pop(record.id, None)
+            self.network.ended(record)
+        raise error
+
+    async def _know_tools(self) -> None:
+        if not self._tools_known:
+            self.tool_specs = await self.toolbox.specs(
+                self.network.manifest.tools_of(self.name)
+            )
+            self._tools_known = True
+
+    def park(self, record: TaskRecord) -> None:
+        """Let others have the place of work of a turn that waits for a person."""
+        self.mailbox.done(record)
+        self.network.moved()
+
+    async def go_on(self, record: TaskRecord) -> None:
+        """Take a place of work again for a turn that was parked."""
+        await self.mailbox.take_place(record)
+        self.network.moved()
+
+    async def cancel(self, record: TaskRecord) -> None:
+        """Cancel a task wherever it is; returns when that is journaled."""
+        record.cancel_requested = True
+        turn = self.running.get(record.id)
+        if turn is None:
+            await self.finish(record, TaskState.CANCELED, "canceled on request", "CANCELED")
+            return
+        turn.patience.scope.cancel()
+        while not record.ended:
+            await record.wait_beyond(record.last_sequence)
+
+    async def finish(
+        self, record: TaskRecord, state: TaskState, why: str, reason: str
+    ) -> None:
+        """End a task that no turn is at work on."""
+        message = agent_message(why, task_id=record.id, context_id=record.context_id)
+        await self.network.journal.append(
+            record,
+            StreamResponse(
+                status_update=TaskStatusUpdateEvent(
+                    task_id=record.id,
+                    context_id=record.context_id,
+                    status=TaskStatus(state=state, message=message, timestamp=self.network.now()),
+                    metadata={REASON_KEY: reason},
+                )
+            ),
+        )
+        self.pending.pop(record.id, None)
+        self.network.ended(record)
+
+    # -- memory ------------------------------------------------------------------
+
+    async def history_of(self, record: TaskRecord) -> list[dict[str, Any]]:
+        """Messages of the context's earlier tasks, the newest that fit the token bound."""
+        earlier = await self.network.journal.earlier_in_context(record, _HISTORY_TASKS)
+        messages: list[Message] = []
+        for each in earlier:
+            task = each.snapshot()
+            messages.append(each.message)
+            messages.extend(message for message in task.history if message.text)
+            if task.status.message is not None:
+                messages.append(task.status.message)
+        room = self.entry.memory.context_tokens * _CHARACTERS_PER_TOKEN
+        kept: list[dict[str, Any]] = []
+        for message in reversed(messages):
+            room -= len(message.text)
+            if room < 0:
+                break
+            kept.append(message.wire())
+        return kept[::-1]
+
+    async def pack_of(
+        self, turn: RunningTurn, record: TaskRecord, state: TaskState, message: Message | None
+    ) -> Callable[[Any], Any] | None:
+        """What writes the task's pack in the transaction of its end; None where none is kept."""
+        if not self.entry.memory.record or self.network.packs_or_none is None:
+            return None
+        decision = await self.policy.decide(
+            Action("pack", self.name, self.family, {"state": state.value}, tainted=True)
+        )
+        if decision.verb == "deny":
+            return None
+        status = "quarantined" if decision.verb == "ask" else "candidate"
+        draft = pack_draft(self, turn, record, state, message, status=status)
+        return self.network.packs.unit(draft)
+
+
+def task_status_started(task_status: Started[None]) -> None:
+    """Tell the starter that the agent began, also when it crashed while it opened."""
+    try:
+        task_status.started()
+    except RuntimeError:
+        # It had begun before it crashed.
+        return

@@ -1,0 +1,174 @@
+"""From a turn's journal to a pack's draft: WHY, HOW and CHECK, never by the agent's word.
+
+Every step that the journal knows becomes a step of the pack; claims come from
+`Turn.note`, each supported by the step that followed it; verdicts are those of
+checks that ran. The outcome passes only if checks ran and none failed.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from repertory.protocol import Message, TaskState
+from repertory.xp_store import (
+    CheckSpec,
+    Claim,
+    Cost,
+    Origin,
+    Outcome,
+    PackDraft,
+    PackRef,
+    StepDraft,
+    Verdict,
+)
+
+from .journal import StepRecord
+from .record import TaskRecord
+
+if TYPE_CHECKING:
+    from .host import AgentHost
+    from .turn import RunningTurn
+
+_ACTION_KIND = {
+    "tool": "tool",
+    "ask": "message",
+    "tell": "message",
+    "person": "message",
+    "chat": "llm",
+    "text_completion": "llm",
+    "check": "decision",
+    "recall": "decision",
+}
+# What one step keeps of a long observation, in characters.
+_OBSERVATION = 4000
+_GOAL = 400
+
+
+def pack_draft(
+    host: "AgentHost",
+    turn: "RunningTurn",
+    record: TaskRecord,
+    state: TaskState,
+    message: Message | None,
+    *,
+    status: Literal["candidate", "quarantined"],
+) -> PackDraft:
+    """The episode of one task, as its journal tells it."""
+    done = sorted(turn.effects.done, key=lambda step: step.number)
+    steps: list[StepDraft] = []
+    claims: list[Claim] = []
+    for step in done:
+        if step.kind == "note":
+            claims.append(Claim(str(step.request["why"]), steps=(len(steps),)))
+        elif step.kind in _ACTION_KIND:
+            steps.append(_step(step, record.agent))
+    verdicts = tuple(Verdict.parse(step.result) for step in done if step.kind == "check")
+    checks = tuple(
+        CheckSpec(step.request["name"], step.request["lang"], step.request["code"])
+        for step in done
+        if step.kind == "check"
+    )
+    spent = turn.spent
+    started = done[0].started_at if done else record.created_at
+    return PackDraft(
+        tenant=record.tenant,
+        owner=record.agent,
+        goal=_words(record.message)[:_GOAL],
+        situation=_words(record.message)[:_OBSERVATION],
+        family=host.family,
+        why=tuple(_supported(claims, len(steps))),
+        steps=tuple(steps),
+        how=_result_of(record, message),
+        checks=checks,
+        verdicts=verdicts,
+        outcome=Outcome(
+            verdict=_verdict(state, verdicts),
+            cost=Cost(
+                tokens_in=spent.tokens_in,
+                tokens_out=spent.tokens_out,
+                calls=spent.calls,
+                usd=spent.usd,
+                seconds=max(0.0, datetime.now(UTC).timestamp() - started),
+            ),
+        ),
+        origin=_origin(host, turn, record, done),
+        status=status,
+        used=_used(done),
+        span_id=turn.span_id,
+        reason=f"task {record.id} ended {state.name}",
+    )
+
+
+def _step(step: StepRecord, agent: str) -> StepDraft:
+    return StepDraft(
+        action={"kind": _ACTION_KIND[step.kind], "name": step.name, "args": step.request},
+        observation=_text(step.result)[:_OBSERVATION],
+        at=datetime.fromtimestamp(step.started_at, UTC),
+        agent=agent,
+        is_error=step.is_error,
+        span_id=step.span_id,
+    )
+
+
+def _supported(claims: list[Claim], steps: int) -> list[Claim]:
+    """Claims whose step did not follow support nothing and name none."""
+    return [
+        claim if claim.steps[0] < steps else Claim(claim.text, (), claim.confidence)
+        for claim in claims
+    ]
+
+
+def _words(message: Message) -> str:
+    """What a message says, for search: its text, else its data."""
+    return message.text or _text(message.data)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _result_of(record: TaskRecord, message: Message | None) -> Mapping[str, Any] | None:
+    """The procedure's result beside its steps, so that a reader need not replay them."""
+    if message is None:
+        return None
+    data = message.data
+    return {"result": data if data is not None else message.text}
+
+
+def _verdict(state: TaskState, verdicts: tuple[Verdict, ...]) -> Literal["pass", "fail", "unknown"]:
+    decided = [verdict.passed for verdict in verdicts if verdict.passed is not None]
+    if not decided:
+        return "unknown"
+    return "pass" if all(decided) and state is TaskState.COMPLETED else "fail"
+
+
+def _used(done: list[StepRecord]) -> tuple[PackRef, ...]:
+    found: dict[str, PackRef] = {}
+    for step in done:
+        if step.kind == "recall":
+            for hit in step.result:
+                pack = hit["pack"]
+                found[pack["id"]] = PackRef(pack["id"], pack["rev"], pack["digest"])
+    return tuple(found.values())
+
+
+def _origin(
+    host: "AgentHost", turn: "RunningTurn", record: TaskRecord, done: list[StepRecord]
+) -> Origin:
+    asked = next((step for step in done if step.kind == "chat"), None)
+    return Origin(
+        trace_id=turn.trace_id,
+        a2a_task_id=record.id,
+        model=next(iter(turn.models), ""),
+        model_params={
+            key: asked.request[key]
+            for key in ("temperature", "max_tokens")
+            if asked is not None and key in asked.request
+        },
+        prompt_digest=asked.key.split(":")[1] if asked is not None else "",
+        tool_versions=host.toolbox.versions(host.tool_specs),
+        seed=asked.request.get("seed") if asked is not None else None,
+    )

@@ -1,0 +1,276 @@
+"""A2A's operations on one hosted agent: the near end of every link."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import orjson
+
+from repertory.protocol import (
+    AgentCard,
+    Call,
+    CallCycleError,
+    CancelTaskRequest,
+    DeadlineExceededError,
+    EventPage,
+    GetTaskRequest,
+    InvalidParamsError,
+    ListTasksRequest,
+    ListTasksResponse,
+    Message,
+    SendMessageRequest,
+    SendMessageResponse,
+    StreamResponse,
+    Task,
+    TaskNotCancelableError,
+    TaskNotFoundError,
+    TaskState,
+    TaskStatus,
+    TaskStatusUpdateEvent,
+    UnsupportedOperationError,
+    is_interrupted,
+    is_terminal,
+    new_id,
+)
+
+from .errors import NetworkClosedError
+from .journal import question_of
+from .record import INPUT_KEY, STEP_KEY, TaskRecord
+
+if TYPE_CHECKING:
+    from .host import AgentHost
+
+_PAGE_SIZE = 50
+_LARGEST_PAGE = 100
+
+
+class LocalService:
+    """Implements `repertory.protocol.AgentService` for an agent of this process."""
+
+    def __init__(self, host: "AgentHost") -> None:
+        self._host = host
+
+    async def get_agent_card(self, call: Call) -> AgentCard:
+        return self._host.network.card_of(self._host.name)
+
+    # -- messages --------------------------------------------------------------
+
+    async def send_message(self, request: SendMessageRequest, call: Call) -> SendMessageResponse:
+        message = request.message
+        if message.task_id:
+            record = await self._continue(message, call)
+        else:
+            record = await self._accept(message, call)
+        configuration = request.configuration
+        if configuration is None or not configuration.return_immediately:
+            await self._settled(record)
+        length = configuration.history_length if configuration is not None else None
+        return SendMessageResponse(task=_trimmed(record.snapshot(), length))
+
+    async def _settled(self, record: TaskRecord) -> None:
+        """Wait until the task has ended or waits for someone."""
+        while not record.ended and not is_interrupted(record.now):
+            await record.wait_beyond(record.last_sequence)
+
+    async def _accept(self, message: Message, call: Call) -> TaskRecord:
+        host, network = self._host, self._host.network
+        if host.full_name in call.chain:
+            raise CallCycleError(
+                f"{host.name} already waits for this call: {' asks '.join(call.chain)} asks"
+                f" {host.full_name}",
+                chain=call.chain,
+            )
+        if (left := call.seconds_left()) is not None and left <= 0:
+            raise DeadlineExceededError(f"the deadline of the call to {host.name} has passed")
+        if not message.message_id:
+            raise InvalidParamsError("message.messageId is empty; give every message its own id")
+        if not message.parts:
+            raise InvalidParamsError("message.parts is empty; a message needs at least one part")
+        patience = host.entry.patience
+        record = TaskRecord(
+            id=new_id(),
+            agent=host.name,
+            tenant=call.tenant,
+            principal=call.principal,
+            context_id=message.context_id or new_id(),
+            message=message,
+            parent_task=message.reference_task_ids[0] if message.reference_task_ids else "",
+            seconds=patience if left is None else min(left, patience),
+            budget=call.budget,
+            chain=call.chain,
+            traceparent=call.traceparent,
+        )
+        if not network.takes_work(call):
+            raise NetworkClosedError(
+                f"network {network.manifest.network} is draining and takes no new work",
+                network=network.manifest.network,
+            )
+        await host.mailbox.wait_for_room()
+        mailbox = host.mailbox
+        try:
+            earlier = await network.journal.accept(record, _submitted(record, network.now()))
+        except BaseException:
+            mailbox.give_back_room()
+            raise
+        if earlier is not None:
+            mailbox.give_back_room()
+            return network.adopt(earlier)
+        network.adopt(record)
+        host.pending[record.id] = record
+        if host.down:
+            mailbox.give_back_room()
+            await host.finish(record, TaskState.FAILED, host.down, "AGENT_DOWN")
+        elif mailbox is host.mailbox:
+            mailbox.put(record)
+        # Else the agent was restarted meanwhile, and has taken up all that was pending.
+        network.moved(record)
+        return record
+
+    async def _continue(self, message: Message, call: Call) -> TaskRecord:
+        record = await self._find(message.task_id, call)
+        if message.context_id and message.context_id != record.context_id:
+            raise InvalidParamsError(
+                f"task {record.id} is in context {record.context_id!r}, not {message.context_id!r}",
+                task_id=record.id,
+            )
+        if any(given.message_id == message.message_id for given in record.inputs().values()):
+            return record
+        if is_terminal(record.now):
+            raise UnsupportedOperationError(
+                f"task {record.id} has ended as {record.now.name}; send a new message without"
+                " taskId, in the same context, to go on",
+                task_id=record.id,
+                state=record.now.name,
+            )
+        question = question_of(record)
+        options = tuple((question or {}).get("options", ()))
+        if options and message.text.strip() not in options:
+            raise InvalidParamsError(
+                f"task {record.id} asks for one of {', '.join(options)}; given: {message.text!r}",
+                task_id=record.id,
+                options=options,
+            )
+        metadata: dict[str, Any] = {INPUT_KEY: message.wire()}
+        if question is not None:
+            metadata[STEP_KEY] = _open_step(record)
+        await self._host.network.journal.append(
+            record,
+            StreamResponse(
+                status_update=TaskStatusUpdateEvent(
+                    task_id=record.id,
+                    context_id=record.context_id,
+                    status=TaskStatus(state=TaskState.WORKING, timestamp=self._host.network.now()),
+                    metadata=metadata,
+                )
+            ),
+        )
+        self._host.network.moved(record)
+        return record
+
+    # -- tasks -----------------------------------------------------------------
+
+    async def get_task(self, request: GetTaskRequest, call: Call) -> Task:
+        record = await self._find(request.id, call)
+        return _trimmed(record.snapshot(), request.history_length)
+
+    async def list_tasks(self, request: ListTasksRequest, call: Call) -> ListTasksResponse:
+        size = request.page_size or _PAGE_SIZE
+        if not 1 <= size <= _LARGEST_PAGE:
+            raise InvalidParamsError(f"pageSize is {size}; it may be 1 to {_LARGEST_PAGE}")
+        where = ["agent=?", "tenant=?", "principal=?"]
+        values: list[Any] = [self._host.name, call.tenant, call.principal]
+        if request.context_id:
+            where.append("context_id=?")
+            values.append(request.context_id)
+        if request.status is not None:
+            where.append("state=?")
+            values.append(request.status.value)
+        if request.status_timestamp_after is not None:
+            where.append("updated_at>?")
+            values.append(request.status_timestamp_after.timestamp())
+        clause = " AND ".join(where)
+        journal = self._host.network.journal
+        _, total = await journal.select(clause, values, limit=0)
+        if request.page_token:
+            at, task_id = _read_token(request.page_token)
+            clause += " AND (updated_at<? OR (updated_at=? AND id<?))"
+            values += [at, at, task_id]
+        rows, left = await journal.select(clause, values, limit=size)
+        tasks = []
+        for row in rows:
+            task = (await self._find(row.id, call)).snapshot()
+            if not request.include_artifacts:
+                task = task.model_copy(update={"artifacts": ()})
+            tasks.append(_trimmed(task, request.history_length))
+        token = _token(rows[-1]) if left > len(rows) else ""
+        return ListTasksResponse(
+            tasks=tuple(tasks), next_page_token=token, page_size=len(tasks), total_size=total
+        )
+
+    async def cancel_task(self, request: CancelTaskRequest, call: Call) -> Task:
+        record = await self._find(request.id, call)
+        if is_terminal(record.now):
+            raise TaskNotCancelableError(
+                f"task {record.id} has already ended as {record.now.name}", task_id=record.id
+            )
+        await self._host.cancel(record)
+        return record.snapshot()
+
+    async def read_events(
+        self, task_id: str, after_sequence: int, call: Call, *, wait: float = 0.0, limit: int = 256
+    ) -> EventPage:
+        record = await self._find(task_id, call)
+        if wait > 0 and record.last_sequence <= after_sequence and not record.ended:
+            with anyio.move_on_after(wait):
+                await record.wait_beyond(after_sequence)
+        return record.page(after_sequence, max(1, limit))
+
+    async def _find(self, task_id: str, call: Call) -> TaskRecord:
+        record = await self._host.network.find(task_id)
+        if record is None or record.agent != self._host.name or not record.belongs_to(call):
+            raise TaskNotFoundError(f"no task {task_id!r} at {self._host.name}", task_id=task_id)
+        return record
+
+
+def _submitted(record: TaskRecord, now: Any) -> StreamResponse:
+    message = record.message.model_copy(
+        update={"task_id": record.id, "context_id": record.context_id}
+    )
+    return StreamResponse(
+        task=Task(
+            id=record.id,
+            context_id=record.context_id,
+            status=TaskStatus(state=TaskState.SUBMITTED, timestamp=now),
+            history=(message,),
+        )
+    )
+
+
+def _trimmed(task: Task, length: int | None) -> Task:
+    """The task with its last `length` messages; None keeps them all (A2A 1.0, 3.2.4)."""
+    if length is None or len(task.history) <= length:
+        return task
+    return task.model_copy(update={"history": task.history[-length:] if length > 0 else ()})
+
+
+def _open_step(record: TaskRecord) -> str:
+    for numbered in reversed(record.events):
+        update = numbered.event.status_update
+        if update is not None and update.status.state is TaskState.INPUT_REQUIRED:
+            metadata: Mapping[str, Any] = update.metadata or {}
+            return str(metadata.get(STEP_KEY, ""))
+    return ""
+
+
+def _token(record: TaskRecord) -> str:
+    return orjson.dumps([record.updated_at, record.id]).hex()
+
+
+def _read_token(token: str) -> tuple[float, str]:
+    try:
+        at, task_id = orjson.loads(bytes.fromhex(token))
+        return float(at), str(task_id)
+    except (ValueError, TypeError):
+        raise InvalidParamsError(
+            "pageToken is not one of ours; use nextPageToken of the page before"
+        ) from None

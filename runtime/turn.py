@@ -1,0 +1,674 @@
+"""The runtime's `Turn`: an agent's effects, journaled, traced, budgeted and put to the policy."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from repertory.agents import (
+    ChatRequest,
+    ChatResult,
+    LabelScores,
+    ModelContext,
+    OutcomeUnknownError,
+    PolicyDeniedError,
+    Question,
+    ScoreRequest,
+    ToolResult,
+    ToolServerError,
+    ToolSpec,
+    require_tier,
+)
+from repertory.protocol import (
+    AgentCard,
+    Artifact,
+    Call,
+    CallCycleError,
+    Message,
+    SendMessageConfiguration,
+    SendMessageRequest,
+    StreamResponse,
+    Task,
+    TaskArtifactUpdateEvent,
+    TaskState,
+    TaskStatus,
+    TaskStatusUpdateEvent,
+    agent_message,
+    apply_event,
+    follow,
+    is_interrupted,
+    user_message,
+)
+from repertory.xp_store import CheckSpec, Hit, Verdict, run_check
+
+from .budget import Purse, Usage
+from .effects import Effects
+from .errors import NetworkError
+from .journal import StepRecord
+from .patience import Patience
+from .policy import Action
+from .record import QUESTION_KEY, STEP_KEY, USAGE_KEY, WAITING_KEY, TaskRecord
+
+if TYPE_CHECKING:
+    from .host import AgentHost
+    from .telemetry import Span
+
+MODEL_KEY = "dev.repertory/model"
+Content = str | Message | Mapping[str, Any]
+# How often a call to a tool server that died is made again, when that is safe.
+_TOOL_TRIES = 3
+_APPROVE, _REFUSE = "approve", "refuse"
+
+
+class RunningTurn:
+    """One agent's work on one task; implements `repertory.agents.Turn`."""
+
+    def __init__(
+        self,
+        host: "AgentHost",
+        record: TaskRecord,
+        known: dict[str, StepRecord],
+        span: "Span",
+    ) -> None:
+        self._host = host
+        self._record = record
+        self._span = span
+        self._effects = Effects(host.network.journal, record.id, known)
+        self._purse = Purse(record.budget, record.agent)
+        self._emitted = record.emitted() if known or record.last_sequence > 1 else set()
+        self._asking = anyio.Lock()
+        self._models: dict[str, Any] = {}
+        self._history: Sequence[Message] = ()
+        self.patience = Patience(record.seconds, self._on_park, self._on_go_on)
+        self.ended = False
+
+    # -- what the turn is about ------------------------------------------------
+
+    @property
+    def agent(self) -> str:
+        return self._record.agent
+
+    @property
+    def task_id(self) -> str:
+        return self._record.id
+
+    @property
+    def context_id(self) -> str:
+        return self._record.context_id
+
+    @property
+    def message(self) -> Message:
+        return self._record.message
+
+    @property
+    def history(self) -> Sequence[Message]:
+        return self._history
+
+    @property
+    def peers(self) -> Mapping[str, AgentCard]:
+        return self._host.peer_cards
+
+    @property
+    def tools(self) -> Mapping[str, ToolSpec]:
+        return self._host.tool_specs
+
+    @property
+    def effects(self) -> Effects:
+        """What this turn has done so far, for the recorder."""
+        return self._effects
+
+    @property
+    def spent(self) -> Usage:
+        """What the task and its callees have cost so far."""
+        return self._purse.spent
+
+    @property
+    def span_id(self) -> str:
+        """The id of the turn's span."""
+        return f"{self._span.span_id:016x}"
+
+    @property
+    def trace_id(self) -> str:
+        """The id of the trace that the turn is part of."""
+        return f"{self._span.trace_id:032x}"
+
+    @property
+    def models(self) -> Mapping[str, Any]:
+        """The models that answered in this turn, each with its tiers."""
+        return self._models
+
+    async def open(self) -> None:
+        """Load the context's earlier messages; the same ones again after a restart."""
+        bound = self._host.entry.memory.context_tokens
+        if bound and self._record.context_id:
+            step = await self._once("history", self.agent, {}, self._read_history)
+            self._history = tuple(Message.parse(each) for each in step.result)
+
+    async def _read_history(self, _: StepRecord) -> list[dict[str, Any]]:
+        return await self._host.history_of(self._record)
+
+    # -- models ----------------------------------------------------------------
+
+    async def chat(self, request: ChatRequest) -> ChatResult:
+        model = self._host.require_model()
+        require_tier(model.info, request.duty)
+        answer = await self._ask_model("chat", request, model.chat, ChatResult)
+        return answer
+
+    async def score(self, request: ScoreRequest) -> LabelScores:
+        model = self._host.require_model()
+        require_tier(model.info, request.duty)
+        return await self._ask_model("text_completion", request, model.score, LabelScores)
+
+    async def _ask_model(
+        self,
+        operation: Any,
+        request: Any,
+        ask: Callable[[Any, ModelContext], Awaitable[Any]],
+        result_type: Any,
+    ) -> Any:
+        asked = request.to_json()
+        info = self._host.require_model().info
+        key = self._effects.key(operation, asked)
+        step = self._effects.known(key)
+        if step is None or not step.finished:
+            self._purse.require(f"ask {info.name}")
+            await self._begin_work()
+            step = self._effects.new(key, operation, info.name, asked)
+            async with self.patience.effect():
+                with self._host.telemetry.chat(
+                    info.name,
+                    operation=operation,
+                    provider=info.engine,
+                    parent=self._span.traceparent,
+                    conversation_id=self.context_id,
+                    task_id=self.task_id,
+                    max_tokens=getattr(request, "max_tokens", None),
+                    temperature=getattr(request, "temperature", None),
+                    seed=getattr(request, "seed", None),
+                ) as span:
+                    step.span_id = f"{span.span_id:016x}"
+                    span.content("gen_ai.input.messages", asked)
+                    result = await ask(
+                        request,
+                        ModelContext(
+                            traceparent=span.traceparent,
+                            session_id=self.context_id,
+                            tenant=self._record.tenant,
+                            deadline=self.patience.deadline(),
+                        ),
+                    )
+                    span.usage(
+                        input_tokens=result.tokens_in,
+                        output_tokens=result.tokens_out,
+                        cached_tokens=result.cached_tokens,
+                    )
+                    span.answered(model=result.model)
+                    span.content("gen_ai.output.messages", result.to_json())
+                await self._effects.finish(step, result.to_json())
+        answer = result_type.from_json(step.result)
+        self._purse.charge(Usage(answer.tokens_in, answer.tokens_out, 1, answer.usd))
+        self._models[answer.model] = sorted(tier.value for tier in answer.tiers)
+        return answer
+
+    # -- tools -----------------------------------------------------------------
+
+    async def call_tool(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
+        tool = self._host.require_tool(name)
+        asked = {"tool": name, "arguments": dict(arguments)}
+        key = self._effects.key("tool", asked)
+        step = self._effects.known(key)
+        if step is None or not step.finished:
+            step = await self._call_tool_once(tool, step, key, asked)
+        self._purse.charge(Usage(calls=1))
+        return ToolResult(**step.result)
+
+    async def _call_tool_once(
+        self, tool: ToolSpec, step: StepRecord | None, key: str, asked: dict[str, Any]
+    ) -> StepRecord:
+        name, arguments = tool.name, asked["arguments"]
+        await self._permit(Action("tool", self.agent, name, arguments, **self._circumstances()))
+        self._purse.require(f"call {name}")
+        await self._begin_work()
+        tries = 0
+        if step is None:
+            step = self._effects.new(key, "tool", name, asked)
+            await self._effects.begin(step)
+        else:
+            await self._decide_unknown(name, "this process ended while the call was under way")
+            tries = 1
+        while True:
+            try:
+                async with self.patience.effect():
+                    result = await self._reach_tool(step, name, arguments)
+                break
+            except ToolServerError as error:
+                tries += 1
+                if tries > _TOOL_TRIES:
+                    raise
+                await self._decide_unknown(name, str(error))
+        await self._effects.finish(
+            step,
+            {
+                "content": result.content,
+                "structured": result.structured,
+                "is_error": result.is_error,
+            },
+            is_error=result.is_error,
+        )
+        return step
+
+    async def _reach_tool(
+        self, step: StepRecord, name: str, arguments: Mapping[str, Any]
+    ) -> ToolResult:
+        key = self._effects.idempotency_key(step)
+        with self._host.telemetry.tool(
+            name,
+            parent=self._span.traceparent,
+            call_id=key,
+            task_id=self.task_id,
+            conversation_id=self.context_id,
+            arguments=dict(arguments),
+        ) as span:
+            step.span_id = f"{span.span_id:016x}"
+            result = await self._host.toolbox.call(
+                name, arguments, idempotency_key=key, traceparent=span.traceparent
+            )
+            if result.is_error:
+                span.set("error.type", "tool_error")
+            span.content("gen_ai.tool.call.result", result.content)
+            return result
+
+    async def _decide_unknown(self, name: str, why: str) -> None:
+        """Decide about a call whose outcome is unknown; return when it may be made again."""
+        verdict = self._host.on_unknown(name)
+        if verdict == "repeat":
+            return
+        if verdict == "fail":
+            raise OutcomeUnknownError(
+                f"it is unknown whether {name} took effect ({why}); the manifest says to fail then:"
+                " look there, and start the task anew if it did not",
+                tool=name,
+            )
+        answer = await self.ask_person(
+            Question(
+                f"It is unknown whether {name} took effect ({why}). Call it again?",
+                options=("repeat", "fail"),
+                context={"tool": name},
+            )
+        )
+        if answer.text.strip() != "repeat":
+            raise OutcomeUnknownError(
+                f"it is unknown whether {name} took effect, and a person said not to repeat it",
+                tool=name,
+            )
+
+    # -- peers -----------------------------------------------------------------
+
+    async def ask(self, peer: str, content: Content, *, dialogue: str = "") -> Task:
+        """As `Turn.ask`; `dialogue` names a context that several asks of this context share."""
+        step = await self._send(peer, content, dialogue=dialogue, wait=True)
+        task = Task.parse(step.result)
+        self._purse.charge(Usage.from_json((task.metadata or {}).get(USAGE_KEY)))
+        return task
+
+    async def tell(self, peer: str, content: Content) -> str:
+        step = await self._send(peer, content, dialogue="", wait=False)
+        return str(step.result["id"])
+
+    async def _send(self, peer: str, content: Content, *, dialogue: str, wait: bool) -> StepRecord:
+        service = self._host.require_peer(peer)
+        full = self._host.network.full_name(peer)
+        chain = (*self._record.chain, self._host.full_name)
+        if wait and full in chain:
+            raise CallCycleError(
+                f"{self.agent} cannot ask {peer}: {' asks '.join((*chain, full))} would wait for"
+                " itself for ever; use tell, or let another agent answer",
+                chain=chain,
+                peer=peer,
+            )
+        body = _message_of(content)
+        asked = {
+            "peer": peer,
+            "parts": [part.wire() for part in body.parts],
+            "dialogue": dialogue,
+        }
+        key = self._effects.key("ask" if wait else "tell", asked)
+        step = self._effects.known(key)
+        if step is not None and step.finished:
+            return step
+        facts = body.data if isinstance(body.data, Mapping) else {"text": body.text}
+        await self._permit(Action("message", self.agent, peer, facts, **self._circumstances()))
+        self._purse.require(f"ask {peer}")
+        await self._begin_work()
+        step = self._effects.new(key, "ask" if wait else "tell", peer, asked)
+        identity = sha256(f"{self.task_id}/{key}".encode()).hexdigest()
+        thread = f"{self.context_id}/{peer}/{dialogue}" if dialogue else f"{self.task_id}/{key}"
+        message = body.model_copy(
+            update={
+                "message_id": identity[:32],
+                "context_id": sha256(thread.encode()).hexdigest()[:32],
+                "task_id": "",
+                "reference_task_ids": (self.task_id,),
+            }
+        )
+        async with self.patience.effect():
+            with self._host.telemetry.a2a(
+                "SendMessage",
+                server=False,
+                parent=self._span.traceparent,
+                message_id=message.message_id,
+                conversation_id=message.context_id,
+                task_id=self.task_id,
+                agent=peer,
+            ) as span:
+                step.span_id = f"{span.span_id:016x}"
+                call = Call(
+                    principal=f"agent:{self._host.full_name}",
+                    tenant=self._record.tenant,
+                    deadline=self.patience.deadline(),
+                    budget=self._purse.left(),
+                    chain=chain if wait else (),
+                    traceparent=span.traceparent,
+                )
+                request = SendMessageRequest(
+                    message=message,
+                    configuration=SendMessageConfiguration(return_immediately=True),
+                )
+                response = await service.send_message(request, call)
+                task = response.task or _task_of(response.message, message)
+                if wait:
+                    task = await self._watch(service, peer, task, call)
+                span.set("a2a.task.state", task.status.state.value)
+        await self._effects.finish(step, task.wire())
+        return step
+
+    async def _watch(self, service: Any, peer: str, task: Task, call: Call) -> Task:
+        """Follow a peer's task to its end; stand still while it waits for a person."""
+        # The turn's own clock decides, since it stands still when the peer's does.
+        reading = Call(principal=call.principal, tenant=call.tenant, traceparent=call.traceparent)
+        folded: Task | None = None
+        ticket: int | None = None
+        try:
+            async for numbered in follow(service, task.id, reading):
+                folded = apply_event(folded, numbered.event)
+                waits = _waits_for_person(numbered.event)
+                if waits and ticket is None:
+                    ticket = await self.patience.begin_waiting(task.id)
+                elif waits is False and ticket is not None:
+                    await self.patience.end_waiting(ticket)
+                    ticket = None
+        except anyio.get_cancelled_exc_class():
+            if self._record.cancel_requested:
+                await self._host.network.cancel_quietly(service, task.id, reading)
+            raise
+        assert folded is not None, "a log begins with its task"
+        return folded
+
+    # -- persons ---------------------------------------------------------------
+
+    async def ask_person(self, question: Question) -> Message:
+        asked = {
+            "text": question.text,
+            "options": list(question.options),
+            "context": dict(question.context),
+        }
+        key = self._effects.key("person", asked)
+        async with self.patience.effect(), self._asking:
+            given = self._record.inputs().get(key)
+            if given is None:
+                given = await self._wait_for_input(key, asked)
+        step = self._effects.known(key)
+        if step is None or not step.finished:
+            step = self._effects.new(key, "person", "person", asked)
+            await self._effects.finish(step, {"text": given.text, "data": given.data})
+        return given
+
+    async def _wait_for_input(self, key: str, asked: dict[str, Any]) -> Message:
+        if key not in self._emitted:
+            self._emitted.add(key)
+            await self._status(
+                TaskState.INPUT_REQUIRED,
+                agent_message(asked["text"], task_id=self.task_id, context_id=self.context_id),
+                {STEP_KEY: key, QUESTION_KEY: asked},
+            )
+        ticket = await self.patience.begin_waiting("person")
+        while (given := self._record.inputs().get(key)) is None:
+            await self._record.wait_beyond(self._record.last_sequence)
+        await self.patience.end_waiting(ticket)
+        return given
+
+    # -- memory and checks -----------------------------------------------------
+
+    async def recall(
+        self, query: str, *, family: str | None = None, limit: int = 4
+    ) -> Sequence[Hit]:
+        step = await self._once(
+            "recall",
+            family or self._host.family,
+            {"query": query, "family": family, "limit": limit},
+            partial(self._search, query, family, limit),
+        )
+        return tuple(Hit.parse(each) for each in step.result)
+
+    async def _search(
+        self, query: str, family: str | None, limit: int, step: StepRecord
+    ) -> list[dict[str, Any]]:
+        with self._host.telemetry.memory(
+            "search_memory",
+            parent=self._span.traceparent,
+            query=query,
+            task_id=self.task_id,
+            conversation_id=self.context_id,
+        ) as span:
+            step.span_id = f"{span.span_id:016x}"
+            hits = await self._host.network.packs.recall(
+                query, tenant=self._record.tenant, family=family, limit=limit
+            )
+            span.set("gen_ai.memory.record.count", len(hits))
+            return [hit.wire() for hit in hits]
+
+    async def check(self, spec: CheckSpec, subject: Any) -> Verdict:
+        step = await self._once(
+            "check",
+            spec.name,
+            {"name": spec.name, "lang": spec.lang, "code": spec.code, "subject": subject},
+            partial(self._run_check, spec, subject),
+        )
+        return Verdict.parse(step.result)
+
+    async def _run_check(self, spec: CheckSpec, subject: Any, _: StepRecord) -> dict[str, Any]:
+        return (await run_check(spec, subject, checker=await self._host.network.checker())).wire()
+
+    async def note(self, why: str) -> None:
+        async def nothing(_: StepRecord) -> None:
+            return None
+
+        await self._once("note", "why", {"why": why}, nothing)
+
+    async def _once(
+        self,
+        kind: str,
+        name: str,
+        asked: dict[str, Any],
+        perform: Callable[[StepRecord], Awaitable[Any]],
+    ) -> StepRecord:
+        key = self._effects.key(kind, asked)
+        step = self._effects.known(key)
+        if step is None or not step.finished:
+            step = self._effects.new(key, kind, name, asked)
+            async with self.patience.effect():
+                result = await perform(step)
+            await self._effects.finish(step, result)
+        return step
+
+    # -- outputs and ends ------------------------------------------------------
+
+    async def report(self, text: str) -> None:
+        key = self._effects.key("report", text)
+        if key not in self._emitted:
+            self._emitted.add(key)
+            await self._status(TaskState.WORKING, self._say(text), {STEP_KEY: key})
+
+    async def add_artifact(self, artifact: Artifact) -> None:
+        key = self._effects.key("artifact", artifact.wire())
+        if key in self._emitted:
+            return
+        self._emitted.add(key)
+        marks = {**(artifact.metadata or {}), **self._marks()}
+        await self._begin_work()
+        await self._append(
+            StreamResponse(
+                artifact_update=TaskArtifactUpdateEvent(
+                    task_id=self.task_id,
+                    context_id=self.context_id,
+                    artifact=artifact.model_copy(update={"metadata": marks or None}),
+                    last_chunk=True,
+                    metadata={STEP_KEY: key},
+                )
+            )
+        )
+
+    async def complete(self, message: Message | str | None = None) -> None:
+        if isinstance(message, str):
+            message = self._say(message)
+        await self._end(TaskState.COMPLETED, message)
+
+    async def fail(self, reason: str) -> None:
+        await self._end(TaskState.FAILED, self._say(reason))
+
+    async def reject(self, reason: str) -> None:
+        await self._end(TaskState.REJECTED, self._say(reason))
+
+    async def _end(
+        self, state: TaskState, message: Message | None, facts: Mapping[str, Any] | None = None
+    ) -> None:
+        if self.ended:
+            raise NetworkError(
+                f"task {self.task_id} of {self.agent} has already ended as {self._record.now.name};"
+                " a turn ends once",
+                task_id=self.task_id,
+            )
+        self.ended = True
+        metadata = {**(facts or {}), **self._marks()}
+        if self._purse.spent != Usage():
+            metadata[USAGE_KEY] = self._purse.spent.to_json()
+        pack = await self._host.pack_of(self, self._record, state, message)
+        await self._status(state, message, metadata, also=pack)
+        if pack is not None:
+            self._host.network.packs.wake()
+
+    async def end_with(self, state: TaskState, reason: str, facts: Mapping[str, Any]) -> None:
+        """End the task for the host: a crash, a deadline, an error of the agent."""
+        if not self.ended:
+            await self._end(state, self._say(reason), facts)
+
+    # -- how it is done --------------------------------------------------------
+
+    async def _permit(self, action: Action) -> None:
+        decision = await self._host.policy.decide(action)
+        if decision.verb == "ask":
+            answer = await self.ask_person(
+                Question(
+                    f"{self.agent} wants to use {action.target}: {decision.reason}",
+                    options=(_APPROVE, _REFUSE),
+                    context=dict(action.arguments),
+                )
+            )
+            if answer.text.strip() == _APPROVE:
+                return
+            reason = "a person refused it"
+        elif decision.allowed:
+            return
+        else:
+            reason = decision.reason
+        raise PolicyDeniedError(
+            f"{self.agent} may not use {action.target}: {reason}",
+            rule=decision.rule,
+            target=action.target,
+            agent=self.agent,
+        )
+
+    def _circumstances(self) -> dict[str, Any]:
+        # Every message, tool result and pack comes from outside the agent, and an
+        # agent acts on nothing else: so all its actions count as tainted.
+        return {"tainted": True, "chain": self._record.chain}
+
+    def _marks(self) -> dict[str, Any]:
+        return {MODEL_KEY: dict(self._models)} if self._models else {}
+
+    def _say(self, text: str) -> Message:
+        return agent_message(text, task_id=self.task_id, context_id=self.context_id)
+
+    async def _begin_work(self) -> None:
+        """Say WORKING before the first slow effect; a quick task says it with its end."""
+        if self._record.now is TaskState.SUBMITTED:
+            await self._append(self._update(TaskState.WORKING, None, None))
+
+    async def _status(
+        self,
+        state: TaskState,
+        message: Message | None,
+        metadata: Mapping[str, Any] | None,
+        *,
+        also: Callable[[Any], Any] | None = None,
+    ) -> None:
+        events = [self._update(state, message, metadata)]
+        if self._record.now is TaskState.SUBMITTED and state is not TaskState.WORKING:
+            events.insert(0, self._update(TaskState.WORKING, None, None))
+        await self._append(*events, also=also)
+
+    def _update(
+        self, state: TaskState, message: Message | None, metadata: Mapping[str, Any] | None
+    ) -> StreamResponse:
+        return StreamResponse(
+            status_update=TaskStatusUpdateEvent(
+                task_id=self.task_id,
+                context_id=self.context_id,
+                status=TaskStatus(state=state, message=message, timestamp=datetime.now(UTC)),
+                metadata=dict(metadata) if metadata else None,
+            )
+        )
+
+    async def _append(
+        self, *events: StreamResponse, also: Callable[[Any], Any] | None = None
+    ) -> None:
+        # A write that was begun is finished: a turn may be cancelled, its log may not be torn.
+        with anyio.CancelScope(shield=True):
+            await self._host.network.journal.append(self._record, *events, also=also)
+
+    async def _on_park(self, what: str) -> None:
+        if self._record.park != what and what != "person":
+            await self._status(TaskState.WORKING, None, {WAITING_KEY: what})
+        self._host.park(self._record)
+
+    async def _on_go_on(self) -> None:
+        await self._host.go_on(self._record)
+        if self._record.park:
+            await self._status(TaskState.WORKING, None, {WAITING_KEY: ""})
+
+
+def _message_of(content: Content) -> Message:
+    return content if isinstance(content, Message) else user_message(content)
+
+
+def _task_of(answer: Message | None, sent: Message) -> Task:
+    """A peer that answers with a message alone has done its task at once."""
+    return Task(
+        id=sent.message_id,
+        context_id=sent.context_id,
+        status=TaskStatus(state=TaskState.COMPLETED, message=answer),
+    )
+
+
+def _waits_for_person(event: StreamResponse) -> bool | None:
+    """Whether a task waits for a person after the event; None when the event does not say."""
+    update = event.status_update
+    if update is None:
+        return None
+    if is_interrupted(update.status.state):
+        return True
+    return bool((update.metadata or {}).get(WAITING_KEY))

@@ -1,0 +1,134 @@
+"""Order within a context, concurrency across contexts, room for a bounded number."""
+
+import anyio
+import pytest
+from anyio import fail_after
+from anyio.lowlevel import checkpoint
+
+from repertory.protocol import user_message
+from repertory.runtime.mailbox import Mailbox
+from repertory.runtime.record import TaskRecord
+
+
+def _record(name: str, context: str) -> TaskRecord:
+    return TaskRecord(
+        id=name,
+        agent="a",
+        tenant="t",
+        principal="p",
+        context_id=context,
+        message=user_message(name),
+    )
+
+
+async def _put(mailbox: Mailbox, *records: TaskRecord) -> None:
+    for record in records:
+        await mailbox.wait_for_room()
+        mailbox.put(record)
+
+
+async def test_messages_of_one_context_are_handled_in_order() -> None:
+    """Ours: the second of a context starts when the first has ended, others meanwhile."""
+    mailbox = Mailbox(10, 4)
+    first, second, other = _record("1", "x"), _record("2", "x"), _record("3", "y")
+    await _put(mailbox, first, second, other)
+    with fail_after(5):
+        assert [await mailbox.get(), await mailbox.get()] == [first, other]
+        mailbox.done(first)
+        assert await mailbox.get() is second
+
+
+async def test_no_more_contexts_than_the_concurrency_are_worked_on() -> None:
+    """Ours: `concurrency` bounds the work, not the waiting."""
+    mailbox = Mailbox(10, 2)
+    records = [_record(str(n), f"context {n}") for n in range(3)]
+    await _put(mailbox, *records)
+    with fail_after(5):
+        await mailbox.get()
+        await mailbox.get()
+        with anyio.move_on_after(0.01) as scope:
+            await mailbox.get()
+        assert scope.cancelled_caught
+        mailbox.done(records[0])
+        assert await mailbox.get() is records[2]
+
+
+async def test_a_full_mailbox_makes_senders_wait() -> None:
+    """Ours: backpressure instead of growth."""
+    mailbox = Mailbox(2, 1)
+    await _put(mailbox, _record("1", "x"), _record("2", "y"))
+    arrived: list[str] = []
+
+    async def send() -> None:
+        await _put(mailbox, _record("3", "z"))
+        arrived.append("3")
+
+    with fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(send)
+            await anyio.wait_all_tasks_blocked()
+            assert arrived == []
+            await mailbox.get()
+            await anyio.wait_all_tasks_blocked()
+            assert arrived == ["3"]
+
+
+async def test_a_parked_task_gives_its_place_and_its_context_to_others() -> None:
+    """Ours: waiting for a person is not work."""
+    mailbox = Mailbox(10, 1)
+    asking, next_one = _record("1", "x"), _record("2", "x")
+    await _put(mailbox, asking, next_one)
+    with fail_after(5):
+        assert await mailbox.get() is asking
+        mailbox.done(asking)
+        assert await mailbox.get() is next_one
+        mailbox.done(next_one)
+        await mailbox.take_place(asking)
+        await _put(mailbox, _record("3", "x"))
+        with anyio.move_on_after(0.01) as scope:
+            await mailbox.get()
+        assert scope.cancelled_caught
+
+
+async def test_giving_back_a_place_twice_frees_it_once() -> None:
+    """Ours: a turn that parks and then ends must not let two others in."""
+    mailbox = Mailbox(10, 1)
+    await _put(mailbox, *(_record(str(n), str(n)) for n in range(3)))
+    with fail_after(5):
+        first = await mailbox.get()
+        mailbox.done(first)
+        mailbox.done(first)
+        await mailbox.get()
+        with anyio.move_on_after(0.01) as scope:
+            await mailbox.get()
+        assert scope.cancelled_caught
+
+
+async def test_a_reader_that_is_cancelled_takes_no_place_with_it() -> None:
+    """Ours: cancelling a `get` leaves the mailbox as it was."""
+    mailbox = Mailbox(10, 1)
+    with anyio.move_on_after(0.01):
+        await mailbox.get()
+    await checkpoint()
+    record = _record("1", "x")
+    await _put(mailbox, record)
+    with fail_after(5):
+        assert await mailbox.get() is record
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_every_message_is_handed_out_exactly_once(concurrency: int) -> None:
+    """Ours: nothing is lost between the line and the work."""
+    mailbox = Mailbox(100, concurrency)
+    records = [_record(str(n), f"context {n % 7}") for n in range(60)]
+    await _put(mailbox, *records)
+    seen: list[str] = []
+    with fail_after(5):
+        for _ in records:
+            record = await mailbox.get()
+            seen.append(record.id)
+            mailbox.done(record)
+    assert sorted(seen, key=int) == [record.id for record in records]
+    for context in range(7):
+        mine = [int(name) for name in seen if int(name) % 7 == context]
+        assert mine == sorted(mine)
