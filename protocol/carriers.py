@@ -165,6 +165,9 @@ class HttpCarrier:
                             yield push
                 raise LinkError(f"the stream of {method} at {self._url} was cut", url=self._url)
             yield self._plain(answer, await answer.read())
+        except RepertoryError:
+            # Some of ours are time-outs or connection errors by their other parent.
+            raise
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise self._failed(method, error) from error
         finally:

@@ -159,12 +159,7 @@ def error_to_wire(error: RepertoryError) -> tuple[int, str, list[dict[str, Any]]
     reason = error.facts.get("remote_reason") if isinstance(error, RemoteError) else None
     reason = reason if isinstance(reason, str) and reason else error.reason
     code = _CODE_OF.get(reason, _INTERNAL_CODE)
-    own = reason in _OWN_REASONS or code == _INTERNAL_CODE
-    info: dict[str, Any] = {
-        "@type": _ERROR_INFO,
-        "reason": reason,
-        "domain": _OWN_DOMAIN if own else _A2A_DOMAIN,
-    }
+    info = error_info(reason)
     facts = {
         name: value if isinstance(value, str) else repr(value)
         for name, value in error.facts.items()
@@ -173,6 +168,16 @@ def error_to_wire(error: RepertoryError) -> tuple[int, str, list[dict[str, Any]]
     if facts:
         info["metadata"] = facts
     return code, error.sentence, [info]
+
+
+def error_info(reason: str) -> dict[str, Any]:
+    """The google.rpc.ErrorInfo of `reason`, in A2A's domain where the reason is A2A's."""
+    own = reason in _OWN_REASONS or reason not in _CODE_OF
+    return {
+        "@type": _ERROR_INFO,
+        "reason": reason,
+        "domain": _OWN_DOMAIN if own else _A2A_DOMAIN,
+    }
 
 
 def error_from_wire(code: Any, message: Any, data: Any) -> RepertoryError:

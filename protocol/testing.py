@@ -9,18 +9,24 @@ owner sees. It keeps nothing when the process ends; the runtime's journal does.
 
     async with open_memory_service(shout) as service:
         ...
+
+`obedient` is an agent that does what its message says; `python -m
+repertory.protocol.testing` serves it on this process's pipes.
 """
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
+import orjson
 from anyio.abc import TaskGroup
 
 from .cards import AgentCapabilities, AgentCard, AgentInterface, AgentSkill
-from .envelope import BINDING_URI
+from .envelope import BINDING_URI, error_from_wire, error_info
 from .errors import (
     RepertoryError,
     TaskNotCancelableError,
@@ -104,6 +110,46 @@ class Job:
 AgentFunction = Callable[[Job], Awaitable[None]]
 
 
+async def obedient(job: Job) -> None:
+    """Do what the message says, in a word and what follows it.
+
+    shout TEXT: complete with TEXT in capitals. count N: complete with an
+    artifact of N pieces. ask QUESTION: wait for an answer and complete with it.
+    hang: work until canceled. fail WHY: fail. call: complete with what came
+    along with the message, as JSON. process: complete with this process's id.
+    """
+    word, _, rest = job.message.text.partition(" ")
+    await job.working()
+    if word == "count":
+        await job.artifact("0", append=False)
+        for number in range(1, int(rest)):
+            await job.artifact(str(number), append=True, last=number == int(rest) - 1)
+        await job.complete()
+    elif word == "ask":
+        await job.complete((await job.ask(rest)).text)
+    elif word == "hang":
+        await anyio.sleep_forever()
+    elif word == "fail":
+        await job.fail(rest)
+    elif word == "call":
+        left = job.call.seconds_left()
+        budget = job.call.budget
+        came = {
+            "principal": job.call.principal,
+            "tenant": job.call.tenant,
+            "seconds_left": left,
+            "budget": [budget.tokens, budget.calls, budget.usd],
+            "chain": list(job.call.chain),
+            "traceparent": job.call.traceparent,
+            "tracestate": job.call.tracestate,
+        }
+        await job.complete(orjson.dumps(came).decode())
+    elif word == "process":
+        await job.complete(str(os.getpid()))
+    else:
+        await job.complete(rest.upper())
+
+
 class _Record:
     """One task: its log, what the log makes of it, and who waits for it."""
 
@@ -160,7 +206,9 @@ class _Record:
 class MemoryService:
     """An `AgentService` around one async function; open it with `open_memory_service`.
 
-    `calls` lists every call a message came with, for tests of what arrives.
+    `calls` lists every call a message came with, for tests of what arrives. A
+    message whose metadata says `{"refuse": "BUSY"}` is refused with the error
+    of that reason, for tests of what becomes of it.
     """
 
     def __init__(self, agent: AgentFunction, group: TaskGroup, card: AgentCard) -> None:
@@ -236,6 +284,8 @@ class MemoryService:
         return EventPage(events=events, last_sequence=last, ended=record.ended() and whole)
 
     def _accept(self, message: Message, call: Call) -> _Record:
+        if refusal := (message.metadata or {}).get("refuse"):
+            raise error_from_wire(0, f"refused with {refusal}", [error_info(refusal)])
         key = (call.tenant, call.principal, message.message_id)
         if (known := self._by_message.get(key)) is not None:
             return known
@@ -264,12 +314,15 @@ class MemoryService:
 
     async def _work(self, record: _Record, message: Message, call: Call) -> None:
         with record.cancel:
+            # Canceled before it began: the first thing it did would be an illegal move.
+            await anyio.lowlevel.checkpoint_if_cancelled()
             try:
                 await self._agent(Job(record, message, call))
+                state, why = TaskState.COMPLETED, ""
             except RepertoryError as error:
-                record.moved(TaskState.FAILED, str(error))
+                state, why = TaskState.FAILED, str(error)
             if not record.ended():
-                record.moved(TaskState.COMPLETED, "")
+                record.moved(state, why)
 
     def _own(self, task_id: str, call: Call) -> _Record:
         record = self._records.get(task_id)
@@ -311,3 +364,15 @@ def _with_history(task: Task, length: int | None) -> Task:
     if length is None or len(task.history) <= length:
         return task
     return task.model_copy(update={"history": task.history[-length:] if length else ()})
+
+
+async def _serve() -> None:
+    from .binding import agent_server, serve_stdio  # as a program, after the room's names exist
+
+    async with open_memory_service(obedient) as service:
+        card = memory_card("obedient", "stdio:")
+        await serve_stdio(agent_server(service, lambda: card))
+
+
+if __name__ == "__main__":
+    anyio.run(_serve)
