@@ -5,7 +5,7 @@ The board only counts; `cli_run` draws it while a network works.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
@@ -13,6 +13,8 @@ from rich.text import Text
 
 from repertory.protocol import StreamResponse, TaskState
 
+from .budget import Usage
+from .record import USAGE_KEY
 from .screen import duration, grid, short
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class _Seat:
     agent: str
     state: TaskState = TaskState.SUBMITTED
     text: str = ""
-    usage: dict[str, float] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
 
 
 class Board:
@@ -57,9 +59,8 @@ class Board:
         seat.state = status.state
         if status.message is not None and status.message.text:
             seat.text = status.message.text
-        usage: Any = (update.metadata or {}).get("dev.repertory/usage") if update else None
-        if isinstance(usage, dict):
-            seat.usage = {k: v for k, v in usage.items() if isinstance(v, (int, float))}
+        if update is not None and USAGE_KEY in (update.metadata or {}):
+            seat.usage = Usage.from_json((update.metadata or {})[USAGE_KEY])
 
     def count(self, agent: str, *states: TaskState) -> int:
         """How many tasks of `agent` are in one of `states`."""
@@ -71,9 +72,9 @@ class Board:
         over = (TaskState.COMPLETED, *_FAILED, *_WAITING)
         return sum(s.state in over for t, s in self._tasks.items() if t in self.roots)
 
-    def usage(self, name: str) -> float:
-        """The sum of a usage figure over the root tasks, which include those below them."""
-        return sum(s.usage.get(name, 0.0) for t, s in self._tasks.items() if t in self.roots)
+    def usage(self) -> Usage:
+        """What the root tasks spent, with all they caused."""
+        return sum((s.usage for t, s in self._tasks.items() if t in self.roots), Usage())
 
     def draw(self, seconds: float) -> Group:
         """The board as it stands after `seconds`."""
@@ -102,7 +103,8 @@ class Board:
         )
         table: Table = grid(columns, rows)
         parts = [f"{self.ended} of {self.total} inputs" if self.total else f"{self.ended} ended"]
-        if tokens := self.usage("tokens"):
-            parts.append(f"{tokens:,.0f} tokens")
+        usage = self.usage()
+        if usage.calls:
+            parts.append(f"{usage.calls:,} calls, {usage.tokens:,} tokens")
         parts.append(duration(seconds))
         return Group(table, Text("  ".join(parts), style="bold"))

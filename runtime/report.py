@@ -84,7 +84,7 @@ async def render(run: RunReport) -> Any:
         raise KindError(sentence, reference=reference) from error
 
 
-def standard_report(run: RunReport, waiting: Sequence[str]) -> RenderableType:
+def standard_report(run: RunReport, waiting: int) -> RenderableType:
     """Every input with its state and last words, and what to do next."""
     rows = [
         (outcome.name or outcome.task.id, colored(outcome.state), short(outcome.text))
@@ -95,5 +95,5 @@ def standard_report(run: RunReport, waiting: Sequence[str]) -> RenderableType:
     parts: list[RenderableType] = [grid(("input", "state", "last words"), rows)]
     parts.append(Text(f"{told} in {duration(run.seconds)}"))
     if waiting:
-        parts.append(Text(f"{len(waiting)} wait for a person: repertory tasks --waiting"))
+        parts.append(Text(f"{waiting} wait for a person: repertory tasks --waiting"))
     return Group(*parts)

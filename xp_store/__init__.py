@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .record import pack_rows
     from .store import PackStore, open_pack_store
     from .tables import Check, CheckVerdict, Edge, LedgerEntry, Pack, Step
-    from .weights import find_weights, install_weights
+    from .weights import WEIGHTS, find_weights, install_weights, missing_weights, verify_weights
 
 _MODULE_OF = {
     "Check": "tables",
@@ -73,10 +73,12 @@ _MODULE_OF = {
     "StoreVersionError": "errors",
     "VectorIndex": "index",
     "Verdict": "checks",
+    "WEIGHTS": "weights",
     "WeightsError": "errors",
     "digest_of": "digests",
     "find_weights": "weights",
     "install_weights": "weights",
+    "missing_weights": "weights",
     "open_checker": "checker",
     "open_database": "database",
     "open_pack_store": "store",
@@ -84,9 +86,11 @@ _MODULE_OF = {
     "run_check": "checker",
     "sqlite_path": "database",
     "utc_now": "digests",
+    "verify_weights": "weights",
 }
 
 __all__ = [
+    "WEIGHTS",
     "Check",
     "CheckError",
     "CheckSpec",
@@ -130,6 +134,7 @@ __all__ = [
     "digest_of",
     "find_weights",
     "install_weights",
+    "missing_weights",
     "open_checker",
     "open_database",
     "open_pack_store",
@@ -137,6 +142,7 @@ __all__ = [
     "run_check",
     "sqlite_path",
     "utc_now",
+    "verify_weights",
 ]
 
 

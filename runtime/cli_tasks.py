@@ -1,0 +1,345 @@
+"""`repertory tasks`, `watch`, `trace`, `answer` and `cancel`: a network seen through its journal.
+
+All but the work that follows an answer only read the store, or leave an order
+in it, so they work beside the process that runs the network.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from anyio import fail_after, run, sleep
+from rich.text import Text
+
+from repertory.protocol import NumberedEvent, TaskNotFoundError, TaskState, is_terminal
+from repertory.xp_store import StoreError, open_database
+
+from .errors import InputError, did_you_mean
+from .exits import Exit
+from .journal import Journal, command_outcome, open_journal, owner_of, post_command, question_of
+from .manifest import Manifest, load_manifest
+from .record import TaskRecord, state_of
+from .screen import Screen, clock, colored, grid, short, word
+from .spans import load_trace
+from .trace_view import render_tree, trace_tree, tree_json
+
+# How often another process's journal is looked at, and how long an order waits to be taken up.
+_LOOK_SECONDS = 0.2
+_ORDER_SECONDS = 20.0
+_WAITING = (TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A manifest and the store that a command was told to look at."""
+
+    manifest: Manifest
+    path: Path
+    url: str
+
+
+def choose(path: Path, store: str) -> Chosen:
+    """The manifest at `path`, with another store than its own when one is given."""
+    manifest = load_manifest(path)
+    return Chosen(manifest, path, store or manifest.store_url)
+
+
+@asynccontextmanager
+async def reading(chosen: Chosen) -> AsyncIterator[Journal]:
+    """The journal of a network that has run at least once.
+
+    Raises:
+        StoreError: There is no store yet.
+    """
+    file = chosen.url.partition(":///")[2]
+    if not await anyio.Path(file).exists():
+        raise StoreError(
+            f"network {chosen.manifest.network!r} has no store yet ({file}); "
+            f"it begins with: repertory run {chosen.path}",
+            url=chosen.url,
+        )
+    async with open_database(chosen.url) as database, open_journal(database) as journal:
+        yield journal
+
+
+async def _owner(chosen: Chosen) -> int | None:
+    """The process that runs the network now, if any does."""
+    return await anyio.to_thread.run_sync(owner_of, chosen.url)
+
+
+async def find_task(journal: Journal, given: str) -> TaskRecord:
+    """The one task whose id begins or ends with `given`.
+
+    Raises:
+        TaskNotFoundError: None does.
+        InputError: Several do.
+    """
+    if not given or not given.replace("-", "").isalnum():
+        raise TaskNotFoundError(f"{given!r} is no task's id; repertory tasks lists them")
+    found, total = await journal.select(
+        "id LIKE ? OR id LIKE ?", (f"{given}%", f"%{given}"), limit=5
+    )
+    exact = [record for record in found if record.id == given]
+    if total > 1 and not exact:
+        several = ", ".join(record.id for record in found)
+        raise InputError(f"{given!r} is the id of {total} tasks; say more of it: {several}")
+    if not found:
+        raise TaskNotFoundError(f"no task has the id {given!r}; repertory tasks lists them")
+    record = await journal.load((exact or found)[0].id)
+    assert record is not None, "it was there in the transaction before"
+    return record
+
+
+def list_tasks(
+    path: Path, state: str, agent: str, waiting: bool, limit: int, store: str, as_json: bool
+) -> int:
+    """Print the tasks of a network."""
+    screen, chosen = Screen(json=as_json), choose(path, store)
+    where, values = _filter(chosen.manifest, state, agent, waiting)
+
+    async def read() -> tuple[list[TaskRecord], int]:
+        async with reading(chosen) as journal:
+            found, total = await journal.select(where, values, limit=limit)
+            loaded = [
+                (await journal.load(record.id)) or record if record.now in _WAITING else record
+                for record in found
+            ]
+            return loaded, total
+
+    records, total = run(read)
+    if screen.json:
+        screen.document({"tasks": [task_data(record) for record in records], "total": total})
+        return Exit.DONE
+    rows = [
+        (
+            record.id if not screen.out.is_terminal else record.id[-12:],
+            record.agent,
+            colored(record.now),
+            clock(record.updated_at),
+            short(_asked(record) or record.text),
+        )
+        for record in records
+    ]
+    screen.out.print(grid(("task", "agent", "state", "changed", "asked, or last words"), rows))
+    if total > len(records):
+        screen.out.print(Text(f"{len(records)} of {total}; --limit shows more"))
+    if any(record.now in _WAITING for record in records):
+        screen.say("answer with: repertory answer TASK 'your answer'")
+    return Exit.DONE
+
+
+def task_data(record: TaskRecord) -> dict[str, Any]:
+    """A task as `--json` shows it."""
+    return {
+        "id": record.id,
+        "agent": record.agent,
+        "contextId": record.context_id,
+        "state": word(record.now),
+        "created": record.created_at,
+        "updated": record.updated_at,
+        "parent": record.parent_task or None,
+        "question": question_of(record) if record.events else None,
+        "text": record.text,
+    }
+
+
+def _asked(record: TaskRecord) -> str:
+    question = question_of(record) if record.events else None
+    if question is None:
+        return ""
+    options = " / ".join(question.get("options") or ())
+    return f"{question.get('text', '')}{f' [{options}]' if options else ''}"
+
+
+def _filter(
+    manifest: Manifest, state: str, agent: str, waiting: bool
+) -> tuple[str, tuple[str, ...]]:
+    where, values = ["1"], list[str]()
+    if waiting:
+        where.append("state IN (?, ?)")
+        values.extend(each.value for each in _WAITING)
+    if state:
+        wanted = state.lower().replace("-", "_").replace(" ", "_")
+        states = {word(each): each for each in TaskState}
+        if wanted not in states:
+            raise InputError(f"no state {state!r}; {did_you_mean(wanted, states)}")
+        where.append("state=?")
+        values.append(states[wanted].value)
+    if agent:
+        if agent not in manifest.agents:
+            raise InputError(f"no agent {agent!r}; {did_you_mean(agent, manifest.agents)}")
+        where.append("agent=?")
+        values.append(agent)
+    return " AND ".join(where), tuple(values)
+
+
+def watch_tasks(path: Path, task: str, store: str, as_json: bool) -> int:
+    """Print events as they are journaled; of one task until it ends, of all until interrupted."""
+    screen, chosen = Screen(json=as_json), choose(path, store)
+
+    async def watch() -> int:
+        async with reading(chosen) as journal:
+            if task:
+                record = await find_task(journal, task)
+                return await _watch_one(screen, journal, record)
+            return await _watch_all(screen, chosen, journal)
+
+    return run(watch)
+
+
+async def _watch_one(screen: Screen, journal: Journal, record: TaskRecord) -> int:
+    seen = 0
+    while True:
+        for numbered in record.events[seen:]:
+            _show_event(screen, record, numbered)
+        seen = len(record.events)
+        if is_terminal(record.now):
+            return Exit.DONE if record.now is TaskState.COMPLETED else Exit.FAILED
+        if record.now in _WAITING:
+            screen.warn(f"it waits for a person: repertory answer {record.id} ...")
+            return Exit.WAITING
+        await sleep(_LOOK_SECONDS)
+        record = await journal.load(record.id) or record
+
+
+async def _watch_all(screen: Screen, chosen: Chosen, journal: Journal) -> int:
+    since = 0.0
+    seen: dict[str, int] = {}
+    first = True
+    while True:
+        gone = await _owner(chosen) is None
+        changed, _ = await journal.select("updated_at>=?", (since,))
+        for listed in reversed(changed):
+            since = max(since, listed.updated_at)
+            if listed.staged == seen.get(listed.id) and not first:
+                continue
+            record = await journal.load(listed.id)
+            if record is None:
+                continue
+            # What happened before the watch began is told by each task's last event.
+            begin = max(0, len(record.events) - 1) if first else seen.get(record.id, 0)
+            for numbered in record.events[begin:]:
+                _show_event(screen, record, numbered)
+            seen[record.id] = len(record.events)
+        if gone:
+            screen.say("no process runs this network now")
+            return Exit.DONE
+        first = False
+        await sleep(_LOOK_SECONDS)
+
+
+def _show_event(screen: Screen, record: TaskRecord, numbered: NumberedEvent) -> None:
+    if screen.json:
+        screen.line(
+            {
+                "taskId": record.id,
+                "agent": record.agent,
+                "sequence": numbered.sequence,
+                "event": numbered.event,
+            }
+        )
+        return
+    event, state = numbered.event, state_of(numbered.event)
+    said = ""
+    if event.status_update is not None and event.status_update.status.message is not None:
+        said = event.status_update.status.message.text
+    elif event.artifact_update is not None:
+        said = f"artifact {event.artifact_update.artifact.name}"
+    elif event.task is not None:
+        said = record.message.text
+    line = Text.assemble(
+        (record.id[-12:], "dim"), "  ", record.agent, "  ", colored(state) if state else "artifact"
+    )
+    screen.out.print(Text.assemble(line, "  ", short(said)))
+
+
+def trace_task(path: Path, task: str, store: str, as_json: bool) -> int:
+    """Print a task's spans as a tree."""
+    screen, chosen = Screen(json=as_json), choose(path, store)
+
+    async def read() -> tuple[TaskRecord, Sequence[Any]]:
+        async with reading(chosen) as journal:
+            record = await find_task(journal, task)
+            return record, await load_trace(journal.database, task_id=record.id)
+
+    record, spans = run(read)
+    if not spans:
+        screen.warn(
+            f"no spans of task {record.id} are kept; 'telemetry: {{spans: true}}' in the manifest "
+            "keeps them, up to a bound"
+        )
+        return Exit.FAILED
+    tree = trace_tree(spans)
+    screen.result({"task": record.id, **tree_json(tree)}, render_tree(tree))
+    return Exit.DONE
+
+
+def answer_task(path: Path, task: str, text: str, later: bool, store: str, as_json: bool) -> int:
+    """Give a person's answer to a task, and see the work go on."""
+    screen, chosen = Screen(json=as_json), choose(path, store)
+
+    async def give() -> int:
+        async with reading(chosen) as journal:
+            record = await find_task(journal, task)
+            _require_question(record, text)
+            if later or await _owner(chosen):
+                return await _order(screen, chosen, journal, "answer", record.id, text)
+        from .cli_run import answer_here
+
+        return await answer_here(screen, chosen, record.id, text)
+
+    return run(give)
+
+
+def _require_question(record: TaskRecord, text: str) -> None:
+    if record.now not in _WAITING:
+        raise InputError(
+            f"task {record.id} asks nothing: it is {word(record.now).replace('_', ' ')}; "
+            "repertory tasks --waiting lists those that do"
+        )
+    options = (question_of(record) or {}).get("options") or ()
+    if options and text not in options:
+        raise InputError(
+            f"task {record.id} is answered by one of {', '.join(map(repr, options))}, not {text!r}",
+        )
+
+
+def cancel_task(path: Path, task: str, store: str, as_json: bool) -> int:
+    """End a task, by the process that runs the network or at its next start."""
+    screen, chosen = Screen(json=as_json), choose(path, store)
+
+    async def order() -> int:
+        async with reading(chosen) as journal:
+            record = await find_task(journal, task)
+            if is_terminal(record.now):
+                raise InputError(f"task {record.id} has ended already: {word(record.now)}")
+            return await _order(screen, chosen, journal, "cancel", record.id, "")
+
+    return run(order)
+
+
+async def _order(
+    screen: Screen, chosen: Chosen, journal: Journal, kind: str, task_id: str, body: str
+) -> int:
+    """Leave an order in the journal and wait for its owner, if any, to carry it out."""
+    number = await post_command(chosen.url, kind, task_id, body)
+    outcome = ""
+    if await _owner(chosen):
+        try:
+            with fail_after(_ORDER_SECONDS):
+                while True:
+                    outcome = await command_outcome(journal.database, number)
+                    if outcome:
+                        break
+                    await sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            screen.warn("the process that runs the network has not taken it up yet; it will")
+    done = outcome in ("", "done")
+    told = {"answer": "answered", "cancel": "canceled"}[kind]
+    noted = f"noted; taken up when the network runs next: repertory run {chosen.path}"
+    sentence = f"task {task_id}: {told if outcome == 'done' else outcome or noted}"
+    screen.result({"task": task_id, "order": kind, "outcome": outcome or "noted"}, Text(sentence))
+    return Exit.DONE if done else Exit.FAILED
