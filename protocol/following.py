@@ -59,15 +59,21 @@ async def follow(
     """
     seen = after_sequence
     failures = gaps = 0
+    broken: Exception | None = None
     while True:
         began = anyio.current_time()
-        hold = _hold(task_id, seen, call)
+        left = call.seconds_left()
+        if left == 0.0:
+            raise _too_late(task_id, seen) from broken
+        hold = HOLD if left is None else min(HOLD, left)
         try:
             page = await service.read_events(task_id, seen, call, wait=hold)
         except (LinkError, BusyError) as error:
+            broken = error
             failures += 1
             await _pause(backoff.pause(failures), call, error)
             continue
+        broken = None
         before = seen
         for numbered in page.events:
             if numbered.sequence == seen + 1:
@@ -113,15 +119,6 @@ async def wait_for_end(service: AgentService, task: Task, call: Call) -> Task:
             f"the log of task {task.id} ended before the task did", task_id=task.id
         )
     return folded
-
-
-def _hold(task_id: str, seen: int, call: Call) -> float:
-    left = call.seconds_left()
-    if left is None:
-        return HOLD
-    if left <= 0.0:
-        raise _too_late(task_id, seen)
-    return min(HOLD, left)
 
 
 def _too_late(task_id: str, seen: int) -> DeadlineExceededError:
