@@ -2,23 +2,25 @@
 
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from threading import Event, Thread
 
+import anyio
+import anyio.abc
 import pytest
 import uvicorn
 import uvloop
 
 from repertory.protocol import (
     Link,
+    StdioTarget,
     agent_app,
     agent_server,
     memory_card,
     open_link,
     open_memory_service,
 )
-from repertory.protocol import StdioTarget
 from repertory.protocol.testing import obedient
 
 CHILD = StdioTarget((sys.executable, "-m", "repertory.protocol.testing"))
@@ -95,3 +97,40 @@ async def link(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncItera
         agent: HttpAgent = request.getfixturevalue("http_agent")
         async with open_link(agent.url) as http:
             yield http
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def serve() -> Callable[[int, str, bytes], AbstractAsyncContextManager[str]]:
+    """Serve one answer to whatever is asked; the URL."""
+
+    @asynccontextmanager
+    async def serving(status: int, kind: str, body: bytes) -> AsyncIterator[str]:
+        head = (
+            f"HTTP/1.1 {status} Said\r\ncontent-type: {kind}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+
+        async def answer(client: anyio.abc.SocketStream) -> None:
+            async with client:
+                await client.receive()
+                await client.send(head.encode() + body)
+
+        async with (
+            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(listener.serve, answer)
+            port = listener.extra(anyio.abc.SocketAttribute.local_port)
+            yield f"http://127.0.0.1:{port}/mcp"
+            group.cancel_scope.cancel()
+
+    return serving

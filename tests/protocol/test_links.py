@@ -301,9 +301,7 @@ async def test_a_deadline_ends_the_wait_and_not_the_task(link: Link) -> None:
         with pytest.raises(DeadlineExceededError):
             await link.send_message(request, CALL.within(0.2))
         at_once = SendMessageConfiguration(return_immediately=True)
-        again = await link.send_message(
-            request.model_copy(update={"configuration": at_once}), CALL
-        )
+        again = await link.send_message(request.model_copy(update={"configuration": at_once}), CALL)
     assert again.task is not None
     assert again.task.status.state is TaskState.WORKING
 

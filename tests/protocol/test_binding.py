@@ -1,0 +1,570 @@
+"""The wire itself: what the specification in docs/binding.md promises beyond the contract."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import orjson
+import pytest
+from anyio import fail_after
+from anyio.abc import SocketStream
+from mcp import Client, MCPError
+from mcp.client import advertise
+from mcp.types import Request, RequestParams, Result
+
+from repertory.protocol import (
+    A2A_VERSION,
+    BINDING_URI,
+    EXTENSION_ID,
+    AgentCapabilities,
+    AgentCard,
+    AgentExtension,
+    BusyError,
+    Call,
+    CallCycleError,
+    CancelTaskRequest,
+    ExtendedAgentCardNotConfiguredError,
+    ExtensionSupportRequiredError,
+    GetTaskRequest,
+    InvalidAgentResponseError,
+    InvalidParamsError,
+    LinkError,
+    NumberedEvent,
+    PushNotificationNotSupportedError,
+    RemoteError,
+    RepertoryError,
+    SendMessageConfiguration,
+    SendMessageRequest,
+    StdioTarget,
+    StreamResponse,
+    TaskNotFoundError,
+    TaskState,
+    UnsupportedOperationError,
+    VersionNotSupportedError,
+    agent_server,
+    call_from_meta,
+    call_meta,
+    error_from_wire,
+    error_to_wire,
+    memory_card,
+    open_http_link,
+    open_link,
+    open_memory_service,
+    user_message,
+)
+from repertory.protocol.caller import CarriedLink
+from repertory.protocol.carriers import Frames, HttpCarrier, Push
+from repertory.protocol.testing import Job, obedient
+
+CALL = Call()
+META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {"extensions": {EXTENSION_ID: {}}},
+}
+
+
+def say(text: str, *, at_once: bool = False) -> SendMessageRequest:
+    """A request to the obedient agent."""
+    wants = SendMessageConfiguration(return_immediately=at_once)
+    return SendMessageRequest(message=user_message(text), configuration=wants)
+
+
+async def sequences(stream: AsyncIterator[NumberedEvent | StreamResponse]) -> list[int]:
+    """The numbers of a stream's events."""
+    return [event.sequence async for event in stream if isinstance(event, NumberedEvent)]
+
+
+async def post(url: str, body: bytes | dict[str, Any], **headers: str) -> tuple[int, Any]:
+    """POST an MCP request as a stranger would; the status and the decoded answer."""
+    method = body.get("method", "") if isinstance(body, dict) else ""
+    common = {
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": "2026-07-28",
+        "mcp-method": method,
+    }
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    sent = {**common, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, data=raw, headers=sent) as answer,
+    ):
+        text = await answer.read()
+        return answer.status, orjson.loads(text) if answer.content_type.endswith("json") else text
+
+
+def request(method: str, params: dict[str, Any], meta: dict[str, Any] | None = None) -> Any:
+    """A JSON-RPC request with MCP's envelope."""
+    meta = META if meta is None else meta
+    return {"jsonrpc": "2.0", "id": 7, "method": method, "params": {**params, "_meta": meta}}
+
+
+def reason_of(answer: Any) -> str:
+    """The ErrorInfo reason in an error answer."""
+    info = answer["error"]["data"][0]
+    assert info["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"
+    return str(info["reason"])
+
+
+class BadWire:
+    """A carrier whose pushes come as `spoil` leaves them, and which is cut once after `cut_after`."""
+
+    def __init__(
+        self,
+        inner: HttpCarrier,
+        spoil: Callable[[list[Push]], list[Push]] = list,
+        cut_after: int | None = None,
+    ) -> None:
+        self._inner = inner
+        self._spoil = spoil
+        self._cut_after = cut_after
+        self.methods: list[str] = []
+
+    async def request(
+        self, method: str, params: dict[str, Any], meta: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Pass on."""
+        self.methods.append(method)
+        return await self._inner.request(method, params, meta)
+
+    async def stream(
+        self, method: str, params: dict[str, Any], meta: dict[str, Any]
+    ) -> AsyncGenerator[Push | dict[str, Any], None]:
+        """Pass on what `spoil` leaves, or as much as the wire lives to see."""
+        self.methods.append(method)
+        items = [item async for item in self._inner.stream(method, params, meta)]
+        pushes = self._spoil([item for item in items if isinstance(item, Push)])
+        for number, push in enumerate(pushes):
+            if number == self._cut_after:
+                self._cut_after = None
+                raise LinkError("the wire was cut")
+            yield push
+        yield items[-1]
+
+    async def aclose(self) -> None:
+        """Pass on."""
+        await self._inner.aclose()
+
+
+@asynccontextmanager
+async def bad_link(
+    url: str, spoil: Callable[[list[Push]], list[Push]] = list, cut_after: int | None = None
+) -> AsyncIterator[tuple[CarriedLink, BadWire]]:
+    """A link to `url` over a bad wire."""
+    async with aiohttp.ClientSession() as session:
+        wire = BadWire(HttpCarrier(url, session), spoil, cut_after)
+        yield CarriedLink(wire), wire
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda pushes: [push for push in pushes if push.sequence % 3],
+        lambda pushes: [push for push in pushes for _ in range(2)],
+        lambda pushes: [pushes[0], *reversed(pushes[1:])],
+        lambda pushes: pushes[:1] + pushes[-1:],
+        lambda pushes: pushes[:5],
+    ],
+    ids=["lost", "repeated", "reversed", "only the ends", "the rest lost"],
+)
+async def test_pushes_are_hints_and_the_log_is_the_truth(
+    http_agent: Any, spoil: Callable[[list[Push]], list[Push]]
+) -> None:
+    """Ours: whatever becomes of the pushes, every event is delivered once and in order."""
+    async with bad_link(http_agent.url, spoil) as (link, _):
+        with fail_after(10):
+            seen = await sequences(link.send_streaming_message(say("count 30"), CALL))
+    assert seen == list(range(1, 34))
+
+
+async def test_a_cut_stream_goes_on_where_it_was(http_agent: Any) -> None:
+    """Ours: the link subscribes again after the last number it delivered."""
+    async with bad_link(http_agent.url, cut_after=7) as (link, wire):
+        with fail_after(10):
+            seen = await sequences(link.send_streaming_message(say("count 30"), CALL))
+    assert seen == list(range(1, 34))
+    assert wire.methods == ["a2a/SendStreamingMessage", "a2a/SubscribeToTask"]
+
+
+class CuttingProxy:
+    """A TCP proxy that cuts its first connection after so many bytes from the server."""
+
+    def __init__(self, port: int, cut_after: int) -> None:
+        self._port = port
+        self._left: int | None = cut_after
+        self.connections = 0
+
+    async def handle(self, client: SocketStream) -> None:
+        """Relay one connection."""
+        self.connections += 1
+        async with client, await anyio.connect_tcp("127.0.0.1", self._port) as server:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._upstream, client, server, group.cancel_scope)
+                async for chunk in server:
+                    if self._left is not None:
+                        self._left -= len(chunk)
+                        if self._left <= 0:
+                            self._left = None
+                            break
+                    await client.send(chunk)
+                group.cancel_scope.cancel()
+
+    async def _upstream(
+        self, client: SocketStream, server: SocketStream, scope: anyio.CancelScope
+    ) -> None:
+        try:
+            async for chunk in client:
+                await server.send(chunk)
+        except anyio.BrokenResourceError:
+            scope.cancel()
+
+
+@asynccontextmanager
+async def cutting_proxy(port: int, cut_after: int) -> AsyncIterator[tuple[str, CuttingProxy]]:
+    """Run a proxy in front of the agent on `port`; its URL."""
+    proxy = CuttingProxy(port, cut_after)
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, proxy.handle)
+        own = listener.extra(anyio.abc.SocketAttribute.local_port)
+        yield f"http://127.0.0.1:{own}/agents/obedient/mcp", proxy
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("cut_after", [100, 5_000, 40_000, 90_000])
+async def test_a_killed_connection_loses_and_repeats_nothing(
+    http_agent: Any, cut_after: int
+) -> None:
+    """Ours: the TCP connection dies in mid-stream, the subscriber does not notice."""
+    async with cutting_proxy(http_agent.port, cut_after) as (url, proxy), open_link(url) as link:
+        with fail_after(20):
+            seen = await sequences(link.send_streaming_message(say("count 500"), CALL))
+    assert seen == list(range(1, 504))
+    assert proxy.connections > 1
+
+
+async def test_a_wait_goes_on_after_the_hold(http_agent: Any) -> None:
+    """Ours: a request is held for some seconds, a blocking send waits for as long as it takes."""
+    request = say("hang")
+    ended: list[TaskState] = []
+
+    async def wait() -> None:
+        async with bad_link(http_agent.url) as (link, wire):
+            response = await link.send_message(request, CALL)
+            assert response.task is not None
+            assert "a2a/ReadTaskEvents" in wire.methods
+            ended.append(response.task.status.state)
+
+    async with open_link(http_agent.url) as link:
+        with fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait)
+                # Twice as long as the peer holds a request: answered with the task as it stands.
+                status, answer = await post(http_agent.url, request_of(request))
+                assert status == 200
+                task = answer["result"]["response"]["task"]
+                assert task["status"]["state"] == "TASK_STATE_WORKING"
+                await link.cancel_task(CancelTaskRequest(id=task["id"]), CALL)
+    assert ended == [TaskState.CANCELED]
+
+
+def request_of(request_: SendMessageRequest) -> Any:
+    """SendMessage on the wire."""
+    return request("a2a/SendMessage", {"request": request_.wire()})
+
+
+async def test_a_client_must_declare_the_extension(http_agent: Any) -> None:
+    """Spec: SEP-2133, a method of an extension needs the client's declaration, else -32021."""
+    bare = {**META, "io.modelcontextprotocol/clientCapabilities": {}}
+    status, answer = await post(http_agent.url, request("a2a/ListTasks", {"request": {}}, bare))
+    assert status == 400
+    assert answer["error"]["code"] == -32021
+    assert answer["error"]["data"]["requiredCapabilities"] == {"extensions": {EXTENSION_ID: {}}}
+
+
+async def test_a_missing_version_is_one_and_another_is_refused(http_agent: Any) -> None:
+    """Ours: unlike over HTTP+JSON, where a missing A2A-Version is 0.3; this binding began at 1.0."""
+    _, answer = await post(http_agent.url, request("a2a/ListTasks", {"request": {}}))
+    assert "tasks" in answer["result"]["response"]
+    assert answer["result"]["response"]["nextPageToken"] == ""
+    old = {**META, "a2a-version": "0.3"}
+    _, answer = await post(http_agent.url, request("a2a/ListTasks", {"request": {}}, old))
+    assert answer["error"]["code"] == -32009
+    assert reason_of(answer) == "VERSION_NOT_SUPPORTED"
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("a2a/GetTask", {"request": []}),
+        ("a2a/GetTask", {"request": {}}),
+        ("a2a/SendMessage", {"request": {"message": {"messageId": "1", "role": "ROLE_USER"}}}),
+        ("a2a/ReadTaskEvents", {"request": {"id": "x"}, "afterSequence": -1}),
+        ("a2a/ReadTaskEvents", {"request": {"id": "x"}, "afterSequence": True}),
+        ("a2a/ReadTaskEvents", {"request": {"id": "x"}, "waitSeconds": "long"}),
+        ("a2a/SubscribeToTask", {"request": {"id": "x"}, "afterSequence": 1.5}),
+    ],
+)
+async def test_what_has_the_wrong_shape_is_refused(
+    http_agent: Any, method: str, params: dict[str, Any]
+) -> None:
+    """Spec: A2A 3.3.2, invalid parameters are said to be so, with a reason."""
+    status, answer = await post(http_agent.url, request(method, params))
+    assert status == 400
+    assert answer["error"]["code"] == -32602
+    assert reason_of(answer) == "INVALID_PARAMS"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dev.repertory/deadline", -1),
+        ("dev.repertory/deadline", "soon"),
+        ("dev.repertory/budget", 5),
+        ("dev.repertory/budget", {"usd": -1}),
+        ("dev.repertory/chain", "a/b"),
+        ("dev.repertory/chain", ["a/b"] * 65),
+    ],
+)
+def test_a_call_context_of_the_wrong_shape_is_refused(key: str, value: Any) -> None:
+    """Ours: what limits a call is not guessed at."""
+    with pytest.raises(InvalidParamsError):
+        call_from_meta({key: value}, "local", "default")
+
+
+def test_a_caller_cannot_name_itself() -> None:
+    """Ours: principal and tenant never travel, so nobody can claim another's."""
+    meta = call_meta(Call(principal="mallory", tenant="hers"))
+    assert meta == {"a2a-version": A2A_VERSION}
+    forged = {**meta, "principal": "root", "tenant": "all", "dev.repertory/principal": "root"}
+    call = call_from_meta(forged, "alice", "desk")
+    assert (call.principal, call.tenant) == ("alice", "desk")
+
+
+async def test_tasks_are_seen_by_their_owner_only() -> None:
+    """Ours: a foreign task answers exactly as an absent one does."""
+    names = iter(["alice", "bob", "bob", "alice"])
+    async with open_memory_service(obedient) as service:
+        card = memory_card()
+        server = agent_server(service, lambda: card, identify=lambda _: (next(names), "default"))
+        async with Client(
+            server, mode="2026-07-28", extensions=[advertise(EXTENSION_ID)]
+        ) as client:
+            sent = await vendor(client, "a2a/SendMessage", say("shout mine").wire())
+            task_id = sent["task"]["id"]
+            with pytest.raises(TaskNotFoundError):
+                await vendor(client, "a2a/GetTask", {"id": task_id})
+            assert (await vendor(client, "a2a/ListTasks", {}))["tasks"] == []
+            assert (await vendor(client, "a2a/GetTask", {"id": task_id}))["id"] == task_id
+
+
+async def vendor(client: Any, method: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """A vendor request through the SDK's client; errors as ours."""
+
+    class Params(RequestParams):
+        request: dict[str, Any]
+
+    class Answer(Result):
+        response: dict[str, Any]
+
+    asked = Request[Params, str](method=method, params=Params(request=fields))
+    try:
+        answer = await client.session.send_request(asked, Answer)
+    except MCPError as error:
+        raise error_from_wire(error.error.code, error.error.message, error.error.data) from error
+    return dict(answer.response)
+
+
+async def test_webhooks_are_refused_by_name(http_agent: Any) -> None:
+    """Spec: A2A 3.3.2, PushNotificationNotSupportedError from every operation on them."""
+    for what in ("Create", "Get", "Delete"):
+        method = f"a2a/{what}TaskPushNotificationConfig"
+        _, answer = await post(http_agent.url, request(method, {"request": {"taskId": "x"}}))
+        assert reason_of(answer) == "PUSH_NOTIFICATION_NOT_SUPPORTED"
+    with pytest.raises(PushNotificationNotSupportedError):
+        raise error_from_wire(**answer["error"])
+
+
+async def test_what_a_card_does_not_offer_is_refused() -> None:
+    """Spec: A2A 3.3.4, capabilities are validated."""
+    required = AgentExtension(uri="https://example.org/must", required=True)
+    cards = {
+        UnsupportedOperationError: AgentCapabilities(),
+        ExtendedAgentCardNotConfiguredError: AgentCapabilities(streaming=True),
+        ExtensionSupportRequiredError: AgentCapabilities(streaming=True, extensions=(required,)),
+    }
+    async with open_memory_service(obedient) as service:
+        for error, capabilities in cards.items():
+            card = memory_card(capabilities=capabilities)
+            server = agent_server(service, lambda card=card: card)  # type: ignore[misc] # mypy cannot infer a lambda's default
+            extensions = [advertise(EXTENSION_ID)]
+            async with Client(server, mode="2026-07-28", extensions=extensions) as client:
+                method = (
+                    "a2a/SendStreamingMessage"
+                    if error is UnsupportedOperationError
+                    else "a2a/GetExtendedAgentCard"
+                )
+                with pytest.raises(error):
+                    await vendor(client, method, say("shout").wire())
+
+
+async def test_the_card_is_where_clients_look_for_it(http_agent: Any) -> None:
+    """Spec: A2A 8.2, the well-known path; MCP, the extension's settings and a resource."""
+    async with aiohttp.ClientSession() as session:
+        for path in ("/agents/obedient", ""):
+            page = await session.get(f"{http_agent.base}{path}/.well-known/agent-card.json")
+            card = AgentCard.parse(await page.read())
+            assert card.supported_interfaces[0].protocol_binding == BINDING_URI
+    _, answer = await post(http_agent.url, request("server/discover", {}))
+    settings = answer["result"]["capabilities"]["extensions"][EXTENSION_ID]
+    assert settings["binding"] == BINDING_URI
+    assert AgentCard.parse(settings["card"]) == card
+
+
+async def test_strangers_are_turned_away(http_agent: Any) -> None:
+    """Ours: Host and Origin are checked, so that no web page reaches an agent here."""
+    body = request("a2a/ListTasks", {"request": {}})
+    assert (await post(http_agent.url, body, host="evil.example"))[0] == 421
+    assert (await post(http_agent.url, body, origin="https://evil.example"))[0] == 403
+    async with aiohttp.ClientSession() as session:
+        url = f"{http_agent.base}/.well-known/agent-card.json"
+        assert (await session.get(url, headers={"host": "evil.example"})).status == 421
+        assert (await session.post(url)).status == 405
+        assert (await session.get(f"{http_agent.base}/agents/nobody/mcp")).status == 404
+
+
+async def test_a_client_of_an_older_mcp_reads_the_card(http_agent: Any) -> None:
+    """Spec: MCP 2025-11-25; extensions are unknown there, resources are not."""
+    with fail_after(10):
+        async with Client(http_agent.url, mode="legacy") as client:
+            listed = await client.list_resources()
+            read = await client.read_resource(listed.resources[0].uri)
+    assert AgentCard.parse(read.contents[0].text).name == "obedient"  # type: ignore[union-attr] # it is text
+
+
+async def test_a_child_that_dies_ends_its_calls_at_once() -> None:
+    """Ours: kill -9 of the child in mid-call is a LinkError within a second, not a hang."""
+    target = StdioTarget((sys.executable, "-m", "repertory.protocol.testing"))
+    async with open_link(target) as link:
+        with fail_after(20):
+            response = await link.send_message(say("process"), CALL)
+        assert response.task is not None
+        process = int(response.task.artifacts[0].parts[0].text or "0")
+
+        async def kill() -> None:
+            await anyio.lowlevel.checkpoint()
+            os.kill(process, signal.SIGKILL)
+
+        with fail_after(1):
+            async with anyio.create_task_group() as group:
+                group.start_soon(kill)
+                with pytest.raises(LinkError):
+                    await link.send_message(say("hang"), CALL)
+            with pytest.raises(LinkError):
+                await link.get_agent_card(CALL)
+
+
+async def test_a_program_that_cannot_start_is_a_link_error() -> None:
+    """Ours: the sentence names the program."""
+    with pytest.raises(LinkError, match="no-such-program"):
+        async with open_link(StdioTarget(("no-such-program",))):
+            pass
+
+
+async def test_what_the_caller_raises_is_not_wrapped() -> None:
+    """Ours: a link's own tasks do not make an exception group of the caller's error."""
+    with fail_after(20), pytest.raises(CallCycleError):
+        async with open_link(StdioTarget(("cat",))):
+            raise CallCycleError("a cycle")
+
+
+async def test_nobody_listening_is_a_link_error(free_port: int) -> None:
+    """Ours: refused connections are the wire's fault, and retryable."""
+    async with open_link(f"http://127.0.0.1:{free_port}/mcp") as link:
+        with fail_after(5), pytest.raises(LinkError) as caught:
+            await link.get_task(GetTaskRequest(id="x"), CALL)
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "error"),
+    [
+        (503, "text/plain", b"busy", LinkError),
+        (401, "text/plain", b"who?", RemoteError),
+        (200, "application/json", b"[]", InvalidAgentResponseError),
+        (200, "application/json", b"{nonsense", InvalidAgentResponseError),
+        (200, "application/json", b'{"jsonrpc":"2.0","id":1}', InvalidAgentResponseError),
+        (200, "application/json", b'{"result":{"response":{"task":7}}}', InvalidAgentResponseError),
+        (200, "application/json", b'{"result":{}}', InvalidAgentResponseError),
+        (404, "application/json", b'{"error":{"code":-32601,"message":"no"}}', RemoteError),
+        (200, "text/event-stream", b": ping\n\n", LinkError),
+    ],
+)
+async def test_a_peer_that_is_no_agent_gets_its_error(
+    status: int, kind: str, body: bytes, error: type[RepertoryError], serve: Any
+) -> None:
+    """Ours: nothing a server answers comes through as another library's error."""
+    async with serve(status, kind, body) as url, open_http_link(url) as link:
+        with fail_after(5), pytest.raises(error):
+            await link.send_message(say("shout"), CALL)
+
+
+async def test_credentials_travel_in_headers_and_stay_out_of_errors(free_port: int) -> None:
+    """Ours: what lets us in is never in what we say when we are kept out."""
+    secret = {"authorization": "Bearer s3cret"}
+    async with open_link(f"http://127.0.0.1:{free_port}/mcp", headers=secret) as link:
+        with fail_after(5), pytest.raises(LinkError) as caught:
+            await link.get_task(GetTaskRequest(id="x"), CALL)
+    assert "s3cret" not in repr(caught.value) + str(caught.value.facts)
+
+
+def test_events_are_cut_from_any_chunks() -> None:
+    """Spec: the text/event-stream format; lines end in CR LF or LF, data may span lines."""
+    text = b': ping\r\n\r\nevent: message\r\ndata: {"a":1}\r\n\r\ndata: x\ndata:y\n\n'
+    for size in range(1, len(text)):
+        frames = Frames()
+        cut = [text[at : at + size] for at in range(0, len(text), size)]
+        assert [data for chunk in cut for data in frames.feed(chunk)] == [b'{"a":1}', b"x\ny"]
+
+
+def test_facts_of_an_error_survive_the_wire() -> None:
+    """Ours: numbers and texts travel in ErrorInfo's metadata; retry_after is a number again."""
+    code, message, data = error_to_wire(
+        BusyError("full", retry_after=2.5, agent="clerk", x=object())
+    )
+    assert data[0]["metadata"] == {"retry_after": "2.5", "agent": "clerk"}
+    error = error_from_wire(code, message, orjson.loads(orjson.dumps(data)))
+    assert (error.retry_after, error.agent, str(error)) == (2.5, "clerk", "full")
+
+
+def test_a_number_alone_names_no_error() -> None:
+    """Ours: -32001 without a reason is the MCP SDK's time-out, not a missing task."""
+    error = error_from_wire(-32001, "timed out", None)
+    assert type(error) is RemoteError
+
+
+def test_an_unknown_version_names_the_known() -> None:
+    """Spec: A2A 3.6, VersionNotSupportedError."""
+    with pytest.raises(VersionNotSupportedError, match=r"1\.0"):
+        call_from_meta({"a2a-version": "2.0"}, "local", "default")
+
+
+async def test_a_function_of_ones_own_is_an_agent() -> None:
+    """Ours: the memory service around a function, as its docstring shows."""
+
+    async def shout(job: Job) -> None:
+        await job.complete(job.message.text.upper())
+
+    async with open_memory_service(shout) as service, open_link(service) as link:
+        response = await link.send_message(say("hello"), CALL)
+    assert response.task is not None
+    assert response.task.artifacts[0].parts[0].text == "HELLO"
