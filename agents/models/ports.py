@@ -230,11 +230,26 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs, in US dollars per million tokens; nothing for one of your own."""
+
+    usd_in: float = 0.0
+    usd_out: float = 0.0
+    usd_cached: float | None = None
+
+    def of(self, tokens_in: int, tokens_out: int, cached_tokens: int = 0) -> float:
+        """The dollars for one answer; `cached_tokens` are among `tokens_in`."""
+        cached = self.usd_in if self.usd_cached is None else self.usd_cached
+        fresh = tokens_in - cached_tokens
+        return (fresh * self.usd_in + cached_tokens * cached + tokens_out * self.usd_out) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
 class ModelHealth:
     """What a probe found; `detail` says what to do when the model does not answer.
 
-    features: what the server was seen to take: "json_schema", "logprobs",
-    "priority", "cache_salt", "session_id", "tokenize", "echo".
+    features: what the server was seen to take, of "json_schema", "logprobs",
+    "priority", "cache_salt", "session_id", "traceparent", "cache_prompt", "tokenize".
     """
 
     answers: bool
