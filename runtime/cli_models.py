@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from rich.text import Text
 
@@ -79,6 +80,7 @@ async def ensure_weights(screen: Screen, manifest: Manifest) -> None:
 
 def probe_models(path: Path, as_json: bool) -> int:
     """Ask each model of a manifest whether it answers."""
+    # Engines load only for those who ask them.
     from .probes import probe_all
 
     screen, manifest = Screen(json=as_json), load_manifest(path)

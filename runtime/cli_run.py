@@ -84,7 +84,7 @@ def run_network(
     screen, chosen = Screen(json=as_json), choose(path, store)
     files = input_files(chosen.manifest.network, given) if given else []
     run = _Run(screen, chosen, files, words, given[0] if given else None, wait)
-    return anyio.run(run.work, backend_options={"use_uvloop": _has_uvloop()})
+    return anyio.run(run.work, backend_options={"use_uvloop": has_uvloop()})
 
 
 class _Run:
@@ -228,7 +228,7 @@ def ask_agent(
             return status
         return Exit.INTERRUPTED
 
-    return anyio.run(ask, backend_options={"use_uvloop": _has_uvloop()})
+    return anyio.run(ask, backend_options={"use_uvloop": has_uvloop()})
 
 
 async def answer_here(screen: Screen, chosen: Chosen, task_id: str, text: str) -> int:
@@ -296,7 +296,8 @@ def _show_task(screen: Screen, task: Task) -> int:
     return Exit.FAILED
 
 
-def _has_uvloop() -> bool:
+def has_uvloop() -> bool:
+    """Whether the faster event loop is installed; it is not on every platform."""
     try:
         import uvloop  # noqa: F401 - only asked whether it is there
     except ImportError:

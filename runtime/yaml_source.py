@@ -16,20 +16,23 @@ from .errors import Finding, ManifestError
 Location = tuple[str | int, ...]
 
 _MOST_NODES = 100_000
-_BOOL = "tag:yaml.org,2002:bool"
-_KEPT_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "int", "float")}
+_TAG = "tag:yaml.org,2002:"
+_NUMBER = r"[-+]?(?:0|[1-9][0-9]*)"
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML without the guesses of YAML 1.1: `on`, `no` and dates stay strings."""
+    """Safe YAML without the guesses of YAML 1.1: `on`, `no`, `1:30`, `007` and dates stay text."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML reads this class attribute by its name
-        first: [(tag, pattern) for tag, pattern in resolvers if tag in _KEPT_TAGS]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - so its stubs declare it
 
 
-_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
+for _kind, _pattern, _first in (
+    ("bool", r"true|True|false|False", "tTfF"),
+    ("null", r"~|null|Null|", ["~", "n", "N", ""]),
+    ("int", rf"{_NUMBER}|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", rf"(?:{_NUMBER}(?:\.[0-9]*)?|[-+]?\.[0-9]+)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(_TAG + _kind, re.compile(rf"^(?:{_pattern})$"), list(_first))
 
 
 @dataclass
@@ -73,8 +76,9 @@ def load_yaml(path: Path, name: str = "") -> YamlSource:
 
 def parse_yaml(text: str, name: str) -> YamlSource:
     """Read a manifest's text, called `name` in errors."""
-    loader = _Loader(text)
+    loader: _Loader | None = None
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             raise _fault(name, 1, "a manifest is a mapping that begins with 'network: NAME'")
@@ -85,12 +89,17 @@ def parse_yaml(text: str, name: str) -> YamlSource:
         line = mark.line + 1 if mark else 0
         told = " ".join(str(part) for part in (error.context, error.problem) if part)
         raise _fault(name, line, f"not YAML: {told}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        told = f"it holds the character {chr(int(error.character))!r}"
+        raise _fault(name, line, f"not YAML: {told}") from None
     except yaml.YAMLError as error:
-        raise _fault(name, 0, f"not YAML: {error}") from None
+        raise _fault(name, 1, f"not YAML: {error}") from None
     except RecursionError:
-        raise _fault(name, 0, "nested too deeply") from None
+        raise _fault(name, 1, "nested too deeply") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if reader.findings:
         raise ManifestError(reader.findings)
     return YamlSource(name, data, reader.lines)

@@ -1,0 +1,41 @@
+"""`repertory serve`: the network's agents over HTTP until a signal comes."""
+
+from pathlib import Path
+
+import anyio
+from anyio import create_task_group
+from rich.text import Text
+
+from .cli_run import Interrupts, has_uvloop, running
+from .cli_tasks import choose
+from .exits import Exit
+from .inspection import LOOPBACK
+from .screen import Screen
+from .web import serve
+
+
+def serve_network(path: Path, host: str, port: int | None, store: str, as_json: bool) -> int:
+    """Serve until interrupted; what was accepted by then is done or journaled."""
+    screen, chosen = Screen(json=as_json), choose(path, store)
+    place = chosen.manifest.serve
+    at, number = host or place.host, place.port if port is None else port
+
+    async def work() -> None:
+        if at not in LOOPBACK:
+            screen.warn(f"{at} is not loopback: whoever reaches it can use these agents")
+        async with (
+            running(screen, chosen) as network,
+            serve(network, host=at, port=number) as url,
+            create_task_group() as tasks,
+        ):
+            agents = {name: f"{url}/agents/{name}/mcp" for name in network.local_agents}
+            if screen.json:
+                screen.line({"network": network.name, "url": url, "agents": agents})
+            else:
+                screen.out.print(Text(f"{network.name} is served at {url}"))
+                for address in agents.values():
+                    screen.out.print(Text(f"  {address}"))
+            tasks.start_soon(Interrupts(screen).listen, network, tasks.cancel_scope)
+
+    anyio.run(work, backend_options={"use_uvloop": has_uvloop()})
+    return Exit.DONE

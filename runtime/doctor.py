@@ -1,0 +1,196 @@
+"""`repertory doctor`: what is here, what answers, what is sound, and what to do about the rest."""
+
+import importlib.metadata
+import platform
+import shutil
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import anyio
+from rich.text import Text
+
+from repertory import __version__
+from repertory.protocol import RepertoryError
+from repertory.xp_store import WEIGHTS, open_database, sqlite_path, verify_weights
+
+from .cli_models import needed_weights
+from .exits import Exit
+from .inspection import check_manifest
+from .journal import owner_of
+from .manifest import Manifest, load_manifest
+from .screen import Screen, colored, grid
+
+_PACKAGES = (
+    "mcp",
+    "anyio",
+    "pydantic",
+    "sqlmodel",
+    "chromadb",
+    "onnxruntime",
+    "tokenizers",
+    "xllamacpp",
+    "httpx",
+    "aiohttp",
+    "uvicorn",
+    "opentelemetry-sdk",
+)
+_LITTLE_ROOM, _NO_ROOM = 1_000_000_000, 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One thing that was looked at: what was found, and what to do when it is not well."""
+
+    subject: str
+    state: Literal["ok", "warning", "error"]
+    found: str
+    advice: str = ""
+
+
+def examine(path: Path | None, store: str, as_json: bool) -> int:
+    """Print a diagnosis of this machine, and of the network at `path` when one is given."""
+    screen = Screen(json=as_json)
+    found = [*_installation(), *_weights(path)]
+    if path is not None:
+        found.extend(_manifest(path))
+        if all(each.state != "error" for each in found if each.subject == "manifest"):
+            found.extend(_network(load_manifest(path), store))
+    errors = [each for each in found if each.state == "error"]
+    if screen.json:
+        screen.document({"sound": not errors, "version": __version__, "diagnoses": found})
+    else:
+        rows = [(each.subject, colored(each.state), _told(each)) for each in found]
+        screen.out.print(grid(("what", "state", "found, and what to do"), rows))
+    if any(each.subject == "manifest" for each in errors):
+        return Exit.USAGE
+    return Exit.ENVIRONMENT if errors else Exit.DONE
+
+
+def _told(each: Diagnosis) -> Text:
+    text = Text(each.found)
+    return text.append(f"\n{each.advice}", style="bold") if each.advice else text
+
+
+def _installation() -> Iterator[Diagnosis]:
+    python = (
+        f"{platform.python_implementation()} {platform.python_version()} on {platform.machine()}"
+    )
+    yield Diagnosis("repertory", "ok", f"{__version__}, {python}")
+    versions, missing = [], []
+    for package in _PACKAGES:
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        advice = "install repertory again in this environment: pip install --upgrade repertory"
+        yield Diagnosis("packages", "error", f"missing: {', '.join(missing)}", advice)
+    else:
+        yield Diagnosis("packages", "ok", ", ".join(versions))
+
+
+def _weights(path: Path | None) -> Iterator[Diagnosis]:
+    needed: tuple[str, ...] = ()
+    if path is not None:
+        try:
+            needed = needed_weights(load_manifest(path))
+        except RepertoryError:
+            pass  # The manifest is told of by itself.
+    for name in WEIGHTS:
+        try:
+            yield Diagnosis(f"weights {name}", "ok", str(verify_weights(name)))
+        except RepertoryError as error:
+            state: Literal["warning", "error"] = "error" if name in needed else "warning"
+            advice = "repertory models install" if "models install" not in error.sentence else ""
+            yield Diagnosis(f"weights {name}", state, error.sentence, advice)
+
+
+def _manifest(path: Path) -> Iterator[Diagnosis]:
+    findings = check_manifest(path)
+    if not findings:
+        yield Diagnosis("manifest", "ok", str(path))
+    for finding in findings:
+        yield Diagnosis("manifest", finding.severity, str(finding))
+
+
+def _network(manifest: Manifest, store: str) -> Iterator[Diagnosis]:
+    # Engines load only when there is a network to look at.
+    from .probes import probe_all
+
+    for name, health in anyio.run(probe_all, manifest).items():
+        told = ", ".join(part for part in (health.version, *sorted(health.features)) if part)
+        if health.answers:
+            yield Diagnosis(f"model {name}", "ok", told or "answers")
+        else:
+            advice = "start its server, or correct 'url' and 'model' in the manifest"
+            yield Diagnosis(f"model {name}", "error", health.detail or "does not answer", advice)
+    yield from examine_store(store or manifest.store_url)
+    yield _port(manifest.serve.host, manifest.serve.port)
+
+
+def examine_store(url: str) -> Iterator[Diagnosis]:
+    """Whether the store at `url` is sound, whose it is now, and how much room is left."""
+    try:
+        file = Path(sqlite_path(url))
+    except RepertoryError as error:
+        yield Diagnosis("store", "error", error.sentence)
+        return
+    if not file.exists():
+        yield Diagnosis("store", "ok", f"none yet; the first run makes {file}")
+    else:
+        yield _soundness(file, url)
+        owner = owner_of(url)
+        told = f"in use by process {owner}" if owner else "in use by nobody"
+        yield Diagnosis("store owner", "ok", told)
+    yield _room(file)
+
+
+def _soundness(file: Path, url: str) -> Diagnosis:
+    restore = f"keep {file} as it is, and restore a copy of it, or begin anew with another 'store'"
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+            problems = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
+    except sqlite3.DatabaseError as error:
+        return Diagnosis("store", "error", f"{file}: {error}", restore)
+    if problems != ["ok"]:
+        return Diagnosis("store", "error", f"{file}: {'; '.join(problems)}", restore)
+    try:
+        anyio.run(_open, url)
+    except RepertoryError as error:
+        return Diagnosis("store", "error", error.sentence)
+    return Diagnosis("store", "ok", f"{file}, {file.stat().st_size / 1e6:.1f} MB, sound")
+
+
+async def _open(url: str) -> None:
+    async with open_database(url):
+        pass
+
+
+def _room(file: Path) -> Diagnosis:
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    told = f"{free / 1e9:.1f} GB free in {folder}"
+    if free < _NO_ROOM:
+        return Diagnosis("disk", "error", told, "make room, or put 'store' on another disk")
+    if free < _LITTLE_ROOM:
+        return Diagnosis("disk", "warning", told, "make room soon")
+    return Diagnosis("disk", "ok", told)
+
+
+def _port(host: str, port: int) -> Diagnosis:
+    if port == 0:
+        return Diagnosis("port", "ok", "a free one is taken")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            advice = "needed only by 'repertory serve': stop what listens there, or give --port"
+            return Diagnosis("port", "warning", f"{host}:{port}: {error.strerror}", advice)
+    return Diagnosis("port", "ok", f"{host}:{port} is free")
