@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ToolNotFoundError,
         ToolServerError,
     )
+    from .human import Human
     from .models import (
         NO_CONTEXT,
         ChatMessage,
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
         Tier,
         TokenLogprob,
     )
+    from .plan import Subtask
+    from .planner import Planner
     from .turn import Question, ToolResult, ToolSpec, Turn
+    from .worker import Worker
 
 _MODULE_OF = {
     "Agent": "agent",
@@ -49,6 +53,7 @@ _MODULE_OF = {
     "ChatRequest": "models",
     "ChatResult": "models",
     "CompletionRequest": "models",
+    "Human": "human",
     "LabelScores": "models",
     "ModelContext": "models",
     "ModelError": "errors",
@@ -59,9 +64,11 @@ _MODULE_OF = {
     "NO_CONTEXT": "models",
     "OutcomeUnknownError": "errors",
     "OutputInvalidError": "errors",
+    "Planner": "planner",
     "PolicyDeniedError": "errors",
     "Question": "turn",
     "ScoreRequest": "models",
+    "Subtask": "plan",
     "TaskFailedError": "errors",
     "Tier": "models",
     "TierError": "errors",
@@ -71,6 +78,8 @@ _MODULE_OF = {
     "ToolServerError": "errors",
     "ToolSpec": "turn",
     "Turn": "turn",
+    "Worker": "worker",
+    "require_tier": "models",
 }
 
 __all__ = [
@@ -84,6 +93,7 @@ __all__ = [
     "ChatRequest",
     "ChatResult",
     "CompletionRequest",
+    "Human",
     "LabelScores",
     "ModelContext",
     "ModelError",
@@ -93,9 +103,11 @@ __all__ = [
     "ModelUnavailableError",
     "OutcomeUnknownError",
     "OutputInvalidError",
+    "Planner",
     "PolicyDeniedError",
     "Question",
     "ScoreRequest",
+    "Subtask",
     "TaskFailedError",
     "Tier",
     "TierError",
@@ -105,6 +117,8 @@ __all__ = [
     "ToolServerError",
     "ToolSpec",
     "Turn",
+    "Worker",
+    "require_tier",
 ]
 
 

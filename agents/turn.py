@@ -9,8 +9,9 @@ to the same next effect (no clock, no random, no global state).
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from repertory.protocol import AgentCard, Artifact, Message, Task
 from repertory.xp_store import CheckSpec, Hit, Verdict
@@ -133,6 +134,10 @@ class Turn(Protocol):
 
     async def check(self, spec: CheckSpec, subject: Any) -> Verdict:
         """Run an executable check on `subject`; the verdict joins the task's pack."""
+        ...
+
+    def phase(self, name: Literal["plan"]) -> AbstractAsyncContextManager[None]:
+        """Mark the effects of a block as one phase of the work; it gets a span of its own."""
         ...
 
     async def note(self, why: str) -> None:

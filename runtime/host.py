@@ -224,12 +224,13 @@ class AgentHost:
                 await agent.handle(turn)
                 if not turn.ended:
                     await turn.complete()
-        except RepertoryError as error:
+        except Exception as raised:
+            error = _only(raised)
             span.fail(error)
-            await turn.end_with(TaskState.FAILED, error.sentence, {REASON_KEY: error.reason})
-        except Exception as error:
-            span.fail(error)
-            await self._crashed(turn, record, error)
+            if isinstance(error, RepertoryError):
+                await turn.end_with(TaskState.FAILED, error.sentence, {REASON_KEY: error.reason})
+            else:
+                await self._crashed(turn, record, error)
         if record.cancel_requested and not turn.ended:
             await turn.end_with(TaskState.CANCELED, "canceled on request", {REASON_KEY: "CANCELED"})
         elif turn.patience.expired and not turn.ended:
@@ -258,9 +259,7 @@ class AgentHost:
 
     async def _know_tools(self) -> None:
         if not self._tools_known:
-            self.tool_specs = await self.toolbox.specs(
-                self.network.manifest.tools_of(self.name)
-            )
+            self.tool_specs = await self.toolbox.load()
             self._tools_known = True
 
     def park(self, record: TaskRecord) -> None:
@@ -338,6 +337,13 @@ class AgentHost:
         status = "quarantined" if decision.verb == "ask" else "candidate"
         draft = pack_draft(self, turn, record, state, message, status=status)
         return self.network.packs.unit(draft)
+
+
+def _only(error: Exception) -> Exception:
+    """The one error that task groups of the agent's wrapped, or the error itself."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def task_status_started(task_status: Started[None]) -> None:

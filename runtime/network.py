@@ -61,7 +61,7 @@ from .record import TaskRecord
 from .spans import SpanStore
 from .supervisor import Supervisor
 from .telemetry import Telemetry, open_telemetry
-from .tools import ToolBox, open_toolbox
+from .tools import ToolBox, ToolServer, open_tool_server
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -617,12 +617,16 @@ async def open_network(
             open_pack_store(database, embedder=embedder or open_embedder(manifest), index=index)
         )
         network._checker = await stack.enter_async_context(open_checker())
-        toolbox = await stack.enter_async_context(open_toolbox(manifest.tools, manifest.folder))
+        servers: dict[str, ToolServer] = {}
+        for name, config in manifest.tools.items():
+            servers[name] = await stack.enter_async_context(
+                open_tool_server(name, config, manifest.folder)
+            )
         network._models = await stack.enter_async_context(open_models(manifest, models or {}))
         for name, entry in manifest.agents.items():
             if entry.url is not None:
                 network._remote[name] = await stack.enter_async_context(open_link(entry.url))
-        _make_hosts(network, toolbox, kinds or {})
+        _make_hosts(network, servers, kinds or {})
         await network._recover()
         try:
             async with anyio.create_task_group() as group:
@@ -652,7 +656,9 @@ async def _start(network: Network, group: TaskGroup) -> None:
     )
 
 
-def _make_hosts(network: Network, toolbox: ToolBox, kinds: Mapping[str, type[Agent]]) -> None:
+def _make_hosts(
+    network: Network, servers: Mapping[str, ToolServer], kinds: Mapping[str, type[Agent]]
+) -> None:
     manifest = network.manifest
     policy = load_policy(manifest)
     for name in manifest.start_order():
@@ -668,7 +674,7 @@ def _make_hosts(network: Network, toolbox: ToolBox, kinds: Mapping[str, type[Age
             entry,
             lambda kind=kind, spec=spec: kind(spec),  # type: ignore[misc]  # bound per agent
             model=model,
-            toolbox=toolbox,
+            toolbox=ToolBox(servers, entry.tools),
             policy=policy,
             telemetry=network.telemetry,
         )

@@ -8,8 +8,10 @@ checks that ran. The outcome passes only if checks ran and none failed.
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
+from repertory.agents import ToolSpec
 from repertory.protocol import Message, TaskState
 from repertory.xp_store import (
     CheckSpec,
@@ -145,6 +147,12 @@ def _verdict(state: TaskState, verdicts: tuple[Verdict, ...]) -> Literal["pass",
     return "pass" if all(decided) and state is TaskState.COMPLETED else "fail"
 
 
+def _version(spec: ToolSpec) -> str:
+    """A tool's version is the digest of how it describes itself."""
+    described = [spec.description, spec.input_schema, spec.output_schema]
+    return sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _used(done: list[StepRecord]) -> tuple[PackRef, ...]:
     found: dict[str, PackRef] = {}
     for step in done:
@@ -169,6 +177,6 @@ def _origin(
             if asked is not None and key in asked.request
         },
         prompt_digest=asked.key.split(":")[1] if asked is not None else "",
-        tool_versions=host.toolbox.versions(host.tool_specs),
+        tool_versions={name: _version(spec) for name, spec in host.tool_specs.items()},
         seed=asked.request.get("seed") if asked is not None else None,
     )

@@ -1,10 +1,11 @@
 """The runtime's `Turn`: an agent's effects, journaled, traced, budgeted and put to the policy."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
@@ -76,6 +77,7 @@ class RunningTurn:
         self._host = host
         self._record = record
         self._span = span
+        self._parent = span.traceparent
         self._effects = Effects(host.network.journal, record.id, known)
         self._purse = Purse(record.budget, record.agent)
         self._emitted = record.emitted() if known or record.last_sequence > 1 else set()
@@ -183,7 +185,7 @@ class RunningTurn:
                     info.name,
                     operation=operation,
                     provider=info.engine,
-                    parent=self._span.traceparent,
+                    parent=self._parent,
                     conversation_id=self.context_id,
                     task_id=self.task_id,
                     max_tokens=getattr(request, "max_tokens", None),
@@ -249,7 +251,8 @@ class RunningTurn:
                 tries += 1
                 if tries > _TOOL_TRIES:
                     raise
-                await self._decide_unknown(name, str(error))
+                if error.facts.get("sent", True):
+                    await self._decide_unknown(name, str(error))
         await self._effects.finish(
             step,
             {
@@ -267,7 +270,7 @@ class RunningTurn:
         key = self._effects.idempotency_key(step)
         with self._host.telemetry.tool(
             name,
-            parent=self._span.traceparent,
+            parent=self._parent,
             call_id=key,
             task_id=self.task_id,
             conversation_id=self.context_id,
@@ -359,7 +362,7 @@ class RunningTurn:
             with self._host.telemetry.a2a(
                 "SendMessage",
                 server=False,
-                parent=self._span.traceparent,
+                parent=self._parent,
                 message_id=message.message_id,
                 conversation_id=message.context_id,
                 task_id=self.task_id,
@@ -459,7 +462,7 @@ class RunningTurn:
     ) -> list[dict[str, Any]]:
         with self._host.telemetry.memory(
             "search_memory",
-            parent=self._span.traceparent,
+            parent=self._parent,
             query=query,
             task_id=self.task_id,
             conversation_id=self.context_id,
@@ -482,6 +485,20 @@ class RunningTurn:
 
     async def _run_check(self, spec: CheckSpec, subject: Any, _: StepRecord) -> dict[str, Any]:
         return (await run_check(spec, subject, checker=await self._host.network.checker())).wire()
+
+    @asynccontextmanager
+    async def phase(self, name: Literal["plan"]) -> AsyncIterator[None]:
+        with self._host.telemetry.plan(
+            self.agent,
+            parent=self._parent,
+            conversation_id=self.context_id,
+            task_id=self.task_id,
+        ) as span:
+            outer, self._parent = self._parent, span.traceparent
+            try:
+                yield
+            finally:
+                self._parent = outer
 
     async def note(self, why: str) -> None:
         async def nothing(_: StepRecord) -> None:
