@@ -8,7 +8,7 @@ nobody along, and a dead server reaches each caller as one typed failure.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any, cast
 
 import mcp_types
@@ -37,6 +37,7 @@ Target = ToolProcess | MCPServer | str
 
 _PAGES = 100
 _SETTLE_SECONDS = 0.5
+_FAREWELL_SECONDS = 4.0
 
 
 class ConnectionLost(Exception):  # noqa: N818 -- told to the tool server, who makes the error of it
@@ -65,6 +66,7 @@ class Connection:
         self.tools: Mapping[str, mcp_types.Tool] = {}
         self._client: Client | None = None
         self._stop = Event()
+        self._life = CancelScope()
         self._calls: set[CancelScope] = set()
         self._retired = False
 
@@ -83,7 +85,8 @@ class Connection:
             async with create_task_group() as tasks:
                 if isinstance(self.target, ToolProcess):
                     tasks.start_soon(self._follow, self.target)
-                await self._live()
+                with self._life:
+                    await self._live()
                 tasks.cancel_scope.cancel()
         except get_cancelled_exc_class():
             # A dying transport may leak a cancellation that nobody asked for.
@@ -132,19 +135,24 @@ class Connection:
     async def aclose(self) -> None:
         """Hang up now: calls in flight are lost, a child has ended when this returns."""
         self._stop.set()
+        if self.ready.is_set():
+            with move_on_after(_FAREWELL_SECONDS):
+                await self.done.wait()
+        # Still dialing, or a server that does not let go.
+        self._life.cancel()
         await self.done.wait()
 
     async def _live(self) -> None:
-        async with Client(self._dialed(), client_info=_client_info(), cache=None) as client:
-            self._client = client
+        async with AsyncExitStack() as stack:
+            target: Any = self.target
+            if isinstance(target, str):
+                http = await stack.enter_async_context(tool_http_client())
+                target = streamable_http_client(target, http_client=http)
+            client = Client(target, client_info=_client_info(), cache=None)
+            self._client = await stack.enter_async_context(client)
             self.tools = {tool.name: tool for tool in await _all_tools(client)}
             self.ready.set()
             await self._stop.wait()
-
-    def _dialed(self) -> Any:
-        if not isinstance(self.target, str):
-            return self.target
-        return streamable_http_client(self.target, http_client=tool_http_client())
 
     async def _follow(self, process: ToolProcess) -> None:
         await process.ended.wait()
@@ -188,7 +196,9 @@ class Connection:
         return ConnectionLost(self.failure or self._ending("it closed the connection"), sent=True)
 
     def _ending(self, otherwise: str) -> str:
-        return self.target.ending() if isinstance(self.target, ToolProcess) else otherwise
+        if isinstance(self.target, ToolProcess) and self.target.pid is not None:
+            return self.target.ending()
+        return otherwise
 
 
 async def _all_tools(client: Client) -> list[mcp_types.Tool]:

@@ -1,7 +1,7 @@
-"""A tool server for tests: it tells what reached it, hangs, or dies in mid-call.
+"""A tool server on the official SDK: it gives back, tells what reached it, or hangs.
 
-With an argument it listens there as streamable HTTP (`desk.py PORT`), else it
-speaks over its pipes. DESK_EXTRA changes the description of `echo`.
+`desk.py FD` serves streamable HTTP on that listening socket, without an argument
+it speaks over its pipes.
 """
 
 import os
@@ -9,14 +9,16 @@ import sys
 from typing import Any
 
 import anyio
+import uvicorn
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 
 desk = MCPServer("desk", version="1.0")
 
 
-@desk.tool(description="Give `text` back" + os.environ.get("DESK_EXTRA", ""))
+@desk.tool()
 async def echo(text: str) -> str:
+    """Give `text` back."""
     return text
 
 
@@ -26,17 +28,8 @@ async def seen(ctx: Context) -> dict[str, Any]:
     meta = dict(ctx.request_context.meta or {})
     return {
         "meta": {name: meta[name] for name in meta if isinstance(meta[name], str)},
-        "environment": sorted(os.environ),
-        "folder": os.getcwd(),
         "pid": os.getpid(),
     }
-
-
-@desk.tool()
-async def die(status: int) -> str:
-    """End this process before answering."""
-    print("the ledger fell over", file=sys.stderr, flush=True)
-    os._exit(status)
 
 
 @desk.tool()
@@ -46,14 +39,8 @@ async def hang() -> str:
     return "never"
 
 
-@desk.tool()
-async def refuse() -> str:
-    """Fail as a tool fails."""
-    raise ValueError("the ledger is closed")
-
-
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        desk.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+        uvicorn.run(desk.streamable_http_app(), fd=int(sys.argv[1]), log_level="error")
     else:
         desk.run()
