@@ -68,7 +68,7 @@ async def running(screen: Screen, chosen: Chosen) -> AsyncIterator[Network]:
     """The chosen network at work, with the weights it needs."""
     await ensure_weights(screen, chosen.manifest)
     screen.say(f"starting {chosen.manifest.network}")
-    async with open_network(chosen.manifest, store_url=chosen.url) as network:
+    async with open_network(chosen.manifest, store_url=chosen.store or None) as network:
         yield network
 
 

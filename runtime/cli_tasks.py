@@ -34,17 +34,26 @@ _WAITING = (TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED)
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A manifest and the store that a command was told to look at."""
+    """A manifest and the store that a command was told to look at; "" for the manifest's own."""
 
     manifest: Manifest
     path: Path
-    url: str
+    store: str = ""
+
+    @property
+    def url(self) -> str:
+        return self.store or self.manifest.store_url
+
+    @property
+    def index(self) -> Path:
+        """The vector index of that store."""
+        beside = Path(self.store.removeprefix("sqlite:///") + "-index")
+        return beside if self.store else self.manifest.index_path
 
 
 def choose(path: Path, store: str) -> Chosen:
     """The manifest at `path`, with another store than its own when one is given."""
-    manifest = load_manifest(path)
-    return Chosen(manifest, path, store or manifest.store_url)
+    return Chosen(load_manifest(path), path, store)
 
 
 @asynccontextmanager
