@@ -1,0 +1,59 @@
+"""What it costs to begin: fresh interpreters that import us, print the help, check a manifest.
+
+    python benchmarks/startup.py [ROUNDS]
+
+Prints the median of wall seconds and of CPU milliseconds over the rounds, beside
+a bare interpreter and beside the libraries that the doors keep outside until
+they are needed. CPU time hardly depends on what else the machine does.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+from rich.console import Console
+from rich.table import Table
+
+MANIFEST = Path(__file__).parent.parent / "examples" / "invoice_desk" / "network.yaml"
+CLI = ["-c", "from repertory.runtime.cli import main; main()"]
+STARTS = {
+    "python": ["-c", "pass"],
+    "import repertory": ["-c", "import repertory"],
+    "repertory --help": [*CLI, "--help"],
+    "repertory check": [*CLI, "check", str(MANIFEST)],
+    "from repertory import open_network": ["-c", "from repertory import open_network"],
+    "import mcp": ["-c", "import mcp"],
+    "import sqlmodel": ["-c", "import sqlmodel"],
+    "import chromadb": ["-c", "import chromadb"],
+}
+
+
+def _start(arguments: list[str]) -> tuple[float, float]:
+    """Wall seconds and CPU seconds of one fresh interpreter."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    wall = perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall, cpu
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    table = Table(title=f"Median of {rounds} starts, after one to warm the files")
+    for heading in ("", "wall s", "CPU ms"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, arguments in STARTS.items():
+        _start(arguments)
+        walls, cpus = zip(*(_start(arguments) for _ in range(rounds)), strict=True)
+        wall, cpu = statistics.median(walls), statistics.median(cpus)
+        table.add_row(name, f"{wall:.2f}", f"{cpu * 1000:.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
