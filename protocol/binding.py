@@ -191,10 +191,11 @@ class _Operations:
     async def send_message(
         self, _: Context, raw: dict[str, Any], __: Mapping[str, Any], call: Call
     ) -> dict[str, Any]:
-        request = SendMessageRequest.parse(raw)
-        with anyio.move_on_after(self._hold) as hold:
+        request = _sendable(raw)
+        response = None
+        with anyio.move_on_after(self._hold):
             response = await self._service.send_message(request, call)
-        if hold.cancelled_caught:
+        if response is None:
             # Accepted long ago: the same message again is the same task, as it stands.
             response = await self._service.send_message(_immediately(request), call)
         return {"response": response.wire()}
@@ -203,7 +204,7 @@ class _Operations:
         self, ctx: Context, raw: dict[str, Any], _: Mapping[str, Any], call: Call
     ) -> dict[str, Any]:
         self._require_streaming()
-        request = SendMessageRequest.parse(raw)
+        request = _sendable(raw)
         response = await self._service.send_message(_immediately(request), call)
         if response.message is not None:
             return {"response": response.wire()}
@@ -274,9 +275,7 @@ class _Operations:
     async def refuse_push_config(
         self, _: Context, __: dict[str, Any], ___: Mapping[str, Any], ____: Call
     ) -> dict[str, Any]:
-        raise PushNotificationNotSupportedError(
-            "this agent pushes to no webhook; subscribe to the task, or read its events"
-        )
+        raise _no_webhooks()
 
     def _require_streaming(self) -> None:
         capabilities = self._card_of().capabilities
@@ -409,6 +408,20 @@ def _not_for_operations(middleware: ServerMiddleware[Any]) -> ServerMiddleware[A
         return await middleware(ctx, call_next)
 
     return around
+
+
+def _sendable(raw: dict[str, Any]) -> SendMessageRequest:
+    request = SendMessageRequest.parse(raw)
+    wants = request.configuration
+    if wants is not None and wants.task_push_notification_config is not None:
+        raise _no_webhooks()
+    return request
+
+
+def _no_webhooks() -> PushNotificationNotSupportedError:
+    return PushNotificationNotSupportedError(
+        "this agent pushes to no webhook; subscribe to the task, or read its events"
+    )
 
 
 def _immediately(request: SendMessageRequest) -> SendMessageRequest:

@@ -49,21 +49,21 @@ class HttpAgent(Thread):
             server = agent_server(service, lambda: card, hold_seconds=0.5)
             app = agent_app({"obedient": server}, {"obedient": lambda: card})
             config = uvicorn.Config(app, http="httptools", log_level="warning", lifespan="on")
-            self.server = uvicorn.Server(config)
-            async with _told(self.server, self.started):
-                await self.server.serve(sockets=[self._socket])
+            web = self.server = _Server(config, self.started)
+            await web.serve(sockets=[self._socket])
 
 
-@asynccontextmanager
-async def _told(server: uvicorn.Server, started: Event) -> AsyncIterator[None]:
-    begin = server.startup
+class _Server(uvicorn.Server):
+    """A web server that says when it has started, which uvicorn has no hook for."""
 
-    async def startup(sockets: list[socket.socket] | None = None) -> None:
-        await begin(sockets)
-        started.set()
+    def __init__(self, config: uvicorn.Config, told: Event) -> None:
+        super().__init__(config)
+        self._told = told
 
-    server.startup = startup  # type: ignore[method-assign] # uvicorn has no hook for "started"
-    yield
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self._told.set()
 
 
 @pytest.fixture(scope="session")

@@ -36,10 +36,12 @@ from repertory.protocol.envelope import _BY_REASON
 CALL = Call()
 
 
-def say(text: str, *, at_once: bool = False, task_id: str = "", **more: str) -> SendMessageRequest:
+def say(
+    text: str, *, at_once: bool = False, task_id: str = "", context_id: str = ""
+) -> SendMessageRequest:
     """A request to the obedient agent."""
     wants = SendMessageConfiguration(return_immediately=True) if at_once else None
-    message = user_message(text, task_id=task_id, **more)
+    message = user_message(text, task_id=task_id, context_id=context_id)
     return SendMessageRequest(message=message, configuration=wants)
 
 
