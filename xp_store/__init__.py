@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     from .record import pack_rows
     from .store import PackStore, open_pack_store
     from .tables import Check, CheckVerdict, Edge, LedgerEntry, Pack, Step
-    from .weights import WEIGHTS, find_weights, install_weights, missing_weights, verify_weights
+    from .weights import (
+        SMOLLM2,
+        WEIGHTS,
+        find_weights,
+        install_weights,
+        missing_weights,
+        verify_weights,
+    )
 
 _MODULE_OF = {
     "Check": "tables",
@@ -66,6 +73,8 @@ _MODULE_OF = {
     "PackStore": "store",
     "Reasons": "hits",
     "Rights": "drafts",
+    "SMOLLM2": "weights",
+    "SMOLLM2": "weights",
     "Step": "tables",
     "StepDraft": "drafts",
     "StoreError": "errors",
@@ -90,6 +99,8 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "SMOLLM2",
+    "SMOLLM2",
     "WEIGHTS",
     "Check",
     "CheckError",

@@ -155,7 +155,11 @@ async def open_checker(limits: Limits = Limits(), processes: int = 2) -> AsyncIt
         await checker.aclose()
 
 
-async def run_check(spec: CheckSpec, subject: Any, limits: Limits = Limits()) -> Verdict:
-    """Run one check in a process started for it; hold an `open_checker` for more than one."""
-    async with open_checker(limits, processes=1) as checker:
+async def run_check(
+    spec: CheckSpec, subject: Any, *, checker: Checker | None = None, limits: Limits = Limits()
+) -> Verdict:
+    """Run one check in `checker`, or in a process started for it alone under `limits`."""
+    if checker is not None:
         return await checker.run(spec, subject)
+    async with open_checker(limits, processes=1) as alone:
+        return await alone.run(spec, subject)

@@ -1,9 +1,10 @@
 """What the tables need of SQLite beyond `tables.metadata`: full text, and guards.
 
-The full-text table is external-content FTS5 over a view: the texts stand once, in
-the pack, and triggers keep the index in step, so that whoever writes or deletes a
-pack cannot forget it. FTS5 must be told the old text when a row goes, which is why
-the view builds the claims' text from the row itself, always in the same way. There
+The full-text table is contentless FTS5: the texts stand once, in the pack, and
+triggers keep the index in step, so that whoever writes or deletes a pack cannot
+forget it. FTS5 must be told the old text when a row goes, which is why the claims'
+text is always built from the row, in the same way. (External content over a view
+was tried: SQLite 3.40 answers its `rebuild` with "SQL logic error".) There
 is no stemming: packs may be in any language, and the vector arm carries paraphrase.
 """
 
@@ -35,11 +36,8 @@ _GUARDED = (
 )
 
 EXTRA_DDL = (
-    f"""CREATE VIEW IF NOT EXISTS xp_pack_text AS
-        SELECT row_id, goal, situation, {_CLAIMS.format(row="xp_pack")} AS why FROM xp_pack""",
     """CREATE VIRTUAL TABLE IF NOT EXISTS xp_fts USING fts5(
-        goal, situation, why, content='xp_pack_text', content_rowid='row_id',
-        tokenize='unicode61 remove_diacritics 2')""",
+        goal, situation, why, content='', tokenize='unicode61 remove_diacritics 2')""",
     "CREATE VIRTUAL TABLE IF NOT EXISTS xp_fts_terms USING fts5vocab(xp_fts, row)",
     f"""CREATE TRIGGER IF NOT EXISTS xp_pack_added AFTER INSERT ON xp_pack BEGIN
         INSERT INTO xp_fts (rowid, goal, situation, why)
@@ -56,4 +54,10 @@ EXTRA_DDL = (
         BEGIN SELECT RAISE(ABORT, 'a recorded step is immutable'); END""",
     """CREATE TRIGGER IF NOT EXISTS xp_ledger_append_only BEFORE UPDATE ON xp_ledger
         BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
+)
+
+REBUILD_TEXT = (
+    "INSERT INTO xp_fts (xp_fts) VALUES ('delete-all')",
+    f"""INSERT INTO xp_fts (rowid, goal, situation, why)
+        SELECT row_id, goal, situation, {_CLAIMS.format(row="xp_pack")} FROM xp_pack""",
 )

@@ -4,6 +4,7 @@ Nothing here touches the database.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +54,25 @@ def _thawed(value: Any) -> Any:
 def as_json(value: Any) -> str:
     """`value` as JSON for a column, in the order it came."""
     return orjson.dumps(value, default=_thawed_mapping).decode()
+
+
+def cleaned(value: Any) -> Any:
+    """`value` with what canonical JSON cannot say put into words it can.
+
+    Whole numbers beyond 2**53 become text, NaN and infinities null, and half
+    characters (lone surrogates) the replacement character.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping):
+        return {cleaned(str(key)): cleaned(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [cleaned(each) for each in value]
+    if isinstance(value, int) and not isinstance(value, bool) and not -_SAFE < value < _SAFE:
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _thawed_mapping(value: Any) -> Any:

@@ -169,8 +169,8 @@ class PackDraft:
     """Everything one pack is made of, before it has an id, a digest or a time of recording.
 
     owner: the principal of the agent that did the work. goal, situation and the
-    claims' texts are what recall searches. how: a typed strategy; None means the
-    recorded steps are the how. checks: the specs that ran; verdicts: what they said
+    claims' texts are what recall searches. how: a strategy or a result,
+    joined by the count and root digest of the recorded steps under `steps`. checks: the specs that ran; verdicts: what they said
     (matched by digest; only they move trust). used: the packs recalled for this
     task, each counted and linked. parents: lineage as (digest, relation).
     id: of an existing pack, to write its next revision.

@@ -6,11 +6,49 @@ and reasons, never content, and may therefore outlive what it tells of.
 """
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from .digests import digest_of
+
+CONTENT = (
+    "tenant",
+    "owner",
+    "kind",
+    "layer",
+    "family",
+    "goal",
+    "situation",
+    "why",
+    "how",
+    "checks",
+    "outcome",
+    "valid_from",
+    "valid_to",
+    "recorded_at",
+    "rights",
+    "origin",
+    "source",
+)
+"""The columns that a pack's digest covers."""
+
+JSON_CONTENT = frozenset({"why", "how", "checks", "outcome", "rights", "origin"})
+
+STEP_CONTENT = (
+    "seq",
+    "span_id",
+    "agent",
+    "at",
+    "state",
+    "action",
+    "observation",
+    "is_error",
+    "reward",
+    "alternatives",
+)
+"""The columns that a step's digest covers."""
 
 GENESIS = "0" * 64
 _FIELDS = (
@@ -93,19 +131,48 @@ def chain_problems(connection: sqlite3.Connection) -> tuple[int, str, list[str]]
     return count, previous, problems
 
 
-def pack_problems(
-    connection: sqlite3.Connection, contents: Iterator[tuple[str, int, str, dict[str, Any]]]
-) -> tuple[int, list[str]]:
-    """Compare packs, given as (id, rev, digest, content), with their digests and the ledger."""
+def verify(connection: sqlite3.Connection) -> LedgerReport:
+    """Walk the chain, and compare every pack and step with its digest and its entry."""
+    entries, head, problems = chain_problems(connection)
     recorded = {
         row[0] for row in connection.execute("SELECT after FROM xp_ledger WHERE after IS NOT NULL")
     }
-    problems: list[str] = []
-    count = 0
-    for pack_id, rev, digest, content in contents:
-        count += 1
+    packs = 0
+    columns = ", ".join(CONTENT)
+    for pack_id, rev, digest, *values in connection.execute(
+        f"SELECT id, rev, digest, {columns} FROM xp_pack ORDER BY row_id"
+    ):
+        packs += 1
+        content = {
+            name: orjson.loads(value) if name in JSON_CONTENT else value
+            for name, value in zip(CONTENT, values, strict=True)
+        }
+        where = f"pack {pack_id} rev {rev}"
         if digest not in recorded:
-            problems.append(f"pack {pack_id} rev {rev} has no entry in the ledger")
+            problems.append(f"{where} has no entry in the ledger")
         if digest_of(content) != digest:
-            problems.append(f"pack {pack_id} rev {rev} was altered after it was recorded")
-    return count, problems
+            problems.append(f"{where} was altered after it was recorded")
+        problems += _step_problems(connection, pack_id, rev, content["how"].get("steps"), where)
+    return LedgerReport(entries, packs, head, tuple(problems))
+
+
+def _step_problems(
+    connection: sqlite3.Connection, pack_id: str, rev: int, held: Any, where: str
+) -> list[str]:
+    problems: list[str] = []
+    digests: list[str] = []
+    for digest, *values in connection.execute(
+        f"SELECT digest, {', '.join(STEP_CONTENT)} FROM xp_step"
+        " WHERE pack_id = ? AND rev = ? ORDER BY seq",
+        (pack_id, rev),
+    ):
+        content = dict(zip(STEP_CONTENT, values, strict=True))
+        content["action"] = orjson.loads(content["action"])
+        content["alternatives"] = orjson.loads(content["alternatives"])
+        content["is_error"] = bool(content["is_error"])
+        if digest_of(content) != digest:
+            problems.append(f"step {content['seq']} of {where} was altered after it was recorded")
+        digests.append(digest)
+    if not held or held["root"] != digest_of(digests):
+        problems.append(f"the steps of {where} are not those it was recorded with")
+    return problems

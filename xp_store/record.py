@@ -7,40 +7,18 @@ terminal state, so a task has ended if and only if its pack exists.
 """
 
 import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from .digests import Clock, as_json, digest_of, instant, pack_id, utc_now
+from .checks import CheckSpec, Verdict
+from .digests import Clock, as_json, cleaned, digest_of, instant, pack_id, utc_now
 from .drafts import PackDraft, PackRef, StepDraft
 from .errors import DraftInvalidError, PackNotFoundError
-from .ledger import append_entry
+from .ledger import CONTENT, JSON_CONTENT, append_entry
 
 MAX_PACK_BYTES = 4 * 1024 * 1024
-CONTENT = (
-    "tenant",
-    "owner",
-    "kind",
-    "layer",
-    "family",
-    "goal",
-    "situation",
-    "why",
-    "how",
-    "checks",
-    "outcome",
-    "valid_from",
-    "valid_to",
-    "recorded_at",
-    "rights",
-    "origin",
-    "source",
-)
-"""The columns that a pack's digest covers."""
-
-JSON_CONTENT = frozenset({"why", "how", "checks", "outcome", "rights", "origin"})
-
 _INSERT_PACK = (
     f"INSERT INTO xp_pack (id, rev, digest, {', '.join(CONTENT)},"
     " status, trust_a, trust_b, uses, wins, last_used_at, current)"
@@ -59,6 +37,14 @@ _INSERT_EDGE = "INSERT OR IGNORE INTO xp_edge (parent, child, rel) VALUES (?, ?,
 _USE = (
     "UPDATE xp_pack SET uses = uses + 1, wins = wins + ?, last_used_at = ?"
     " WHERE id = ? AND tenant = ? AND current = 1"
+)
+_OUTCOME = (
+    "UPDATE xp_pack SET wins = wins + ?, last_used_at = ?"
+    " WHERE id = ? AND tenant = ? AND current = 1"
+)
+_TRUST = (
+    "UPDATE xp_pack SET trust_a = trust_a + ?, trust_b = trust_b + ?"
+    " WHERE id = ? AND rev = ? AND tenant = ?"
 )
 _QUEUE = "INSERT INTO xp_outbox (pack_row, tenant) VALUES (?, ?)"
 _NEWEST = "SELECT rev, digest FROM xp_pack WHERE id = ? AND tenant = ? AND current = 1"
@@ -112,11 +98,70 @@ def pack_rows(
             verb="record",
             before=before,
             after=ref.digest,
-            reason=draft.reason,
+            reason=cleaned(draft.reason),
             policy_rev=draft.rights.policy_rev,
             span_id=draft.span_id,
         )
         return ref
+
+    return write
+
+
+def judge_rows(
+    ref: PackRef,
+    tenant: str,
+    checks: Sequence[CheckSpec],
+    verdicts: Sequence[Verdict],
+    *,
+    actor: str,
+    clock: Clock = utc_now,
+) -> Callable[[sqlite3.Connection], None]:
+    """Return the unit that adds later verdicts to a pack and moves its trust by them."""
+    at = instant(clock())
+    passed = sum(verdict.passed is True for verdict in verdicts)
+    failed = sum(verdict.passed is False for verdict in verdicts)
+
+    def write(connection: sqlite3.Connection) -> None:
+        changed = connection.execute(_TRUST, (passed, failed, ref.id, ref.rev, tenant)).rowcount
+        if not changed:
+            raise PackNotFoundError(f"no pack {ref.id!r} to judge", id=ref.id)
+        _write_verdicts(connection, ref, checks, verdicts, at)
+        append_entry(
+            connection,
+            at=at,
+            tenant=tenant,
+            actor=actor,
+            verb="check",
+            before=ref.digest,
+            after=ref.digest,
+            reason=f"{passed} passed, {failed} failed, {len(verdicts) - passed - failed} undecided",
+        )
+
+    return write
+
+
+def use_rows(
+    ids: Sequence[str], tenant: str, *, actor: str, won: bool | None, clock: Clock = utc_now
+) -> Callable[[sqlite3.Connection], int]:
+    """Return the unit that counts a use of packs (`won` None) or what became of one."""
+    at = instant(clock())
+    wanted = list(dict.fromkeys(ids))
+    statement = _USE if won is None else _OUTCOME
+
+    def write(connection: sqlite3.Connection) -> int:
+        changed = sum(
+            connection.execute(statement, (int(bool(won)), at, each, tenant)).rowcount
+            for each in wanted
+        )
+        append_entry(
+            connection,
+            at=at,
+            tenant=tenant,
+            actor=actor,
+            verb="use",
+            reason=f"{changed} used" if won is None else f"{changed} {'won' if won else 'lost'}",
+        )
+        return changed
 
     return write
 
@@ -139,36 +184,72 @@ def step_content(step: StepDraft, seq: int) -> dict[str, Any]:
 
 def _prepare(draft: PackDraft, now: datetime, prior: tuple[float, float]) -> _Prepared:
     try:
-        steps: list[tuple[Any, ...]] = []
-        size = 0
-        for seq, step in enumerate(draft.steps):
-            fields = step_content(step, seq)
-            action, alternatives = as_json(step.action), as_json(step.alternatives)
-            size += len(action) + len(alternatives) + len(step.state) + len(step.observation)
-            # The columns' order is the table's: seq, digest, then the content as it stands.
-            steps.append(
-                (
-                    seq,
-                    digest_of(fields),
-                    step.span_id,
-                    step.agent,
-                    fields["at"],
-                    step.state,
-                    action,
-                    step.observation,
-                    step.is_error,
-                    step.reward,
-                    alternatives,
-                )
-            )
-        content = _content(draft, now, [values[1] for values in steps])
-        digest = digest_of(content)
+        return _rows_of(draft, now, prior)
+    except DraftInvalidError:
+        raise
+    except (ValueError, TypeError):
+        # Tools answer with what canonical JSON cannot say; a task must not fail to end for that.
+        pass
+    try:
+        return _rows_of(_cleaned(draft), now, prior)
+    except DraftInvalidError:
+        raise
     except (ValueError, TypeError) as error:
-        if isinstance(error, DraftInvalidError):
-            raise
         raise DraftInvalidError(
             f"no pack can be made of the draft {draft.goal[:80]!r}: {error}", goal=draft.goal[:80]
         ) from error
+
+
+def _cleaned(draft: PackDraft) -> PackDraft:
+    steps = tuple(
+        replace(
+            step,
+            action=cleaned(step.action),
+            observation=cleaned(step.observation),
+            state=cleaned(step.state),
+            alternatives=tuple(cleaned(step.alternatives)),
+        )
+        for step in draft.steps
+    )
+    why = tuple(replace(claim, text=cleaned(claim.text)) for claim in draft.why)
+    return replace(
+        draft,
+        goal=cleaned(draft.goal),
+        situation=cleaned(draft.situation),
+        steps=steps,
+        why=why,
+        how=cleaned(draft.how),
+        verdicts=tuple(replace(each, detail=cleaned(each.detail)) for each in draft.verdicts),
+        origin=replace(draft.origin, model_params=cleaned(draft.origin.model_params)),
+        reason=cleaned(draft.reason),
+    )
+
+
+def _rows_of(draft: PackDraft, now: datetime, prior: tuple[float, float]) -> _Prepared:
+    steps: list[tuple[Any, ...]] = []
+    size = 0
+    for seq, step in enumerate(draft.steps):
+        fields = step_content(step, seq)
+        action, alternatives = as_json(step.action), as_json(step.alternatives)
+        size += len(action) + len(alternatives) + len(step.state) + len(step.observation)
+        # The columns' order is the table's: seq, digest, then the content as it stands.
+        steps.append(
+            (
+                seq,
+                digest_of(fields),
+                step.span_id,
+                step.agent,
+                fields["at"],
+                step.state,
+                action,
+                step.observation,
+                step.is_error,
+                step.reward,
+                alternatives,
+            )
+        )
+    content = _content(draft, now, [values[1] for values in steps])
+    digest = digest_of(content)
     columns = tuple(
         as_json(value) if name in JSON_CONTENT else value for name, value in content.items()
     )
@@ -198,11 +279,8 @@ def _content(draft: PackDraft, now: datetime, steps: list[str]) -> dict[str, Any
             f"the draft has verdicts of checks it does not hold: {', '.join(unknown)}",
             checks=unknown,
         )
-    how = (
-        {"kind": "steps", "count": len(steps), "root": digest_of(steps)}
-        if draft.how is None
-        else dict(draft.how)
-    )
+    # The root covers the steps' digests, so that the pack's digest covers every step.
+    how = {**(draft.how or {}), "steps": {"count": len(steps), "root": digest_of(steps)}}
     return {
         "tenant": draft.tenant,
         "owner": draft.owner,
@@ -259,18 +337,7 @@ def _place(
 def _write_evidence(
     connection: sqlite3.Connection, draft: PackDraft, ref: PackRef, at: str
 ) -> None:
-    if draft.checks:
-        connection.executemany(
-            _INSERT_CHECK, [(spec.digest, spec.name, spec.lang, spec.code) for spec in draft.checks]
-        )
-    if draft.verdicts:
-        connection.executemany(
-            _INSERT_VERDICT,
-            [
-                (ref.id, ref.rev, each.digest, each.passed, each.detail, at)
-                for each in draft.verdicts
-            ],
-        )
+    _write_verdicts(connection, ref, draft.checks, draft.verdicts, at)
     edges = [(parent, ref.digest, relation) for parent, relation in draft.parents]
     edges += [(used.digest, ref.digest, "used_by") for used in draft.used]
     if edges:
@@ -278,3 +345,24 @@ def _write_evidence(
     won = int(draft.outcome.verdict == "pass")
     for used in dict.fromkeys(used.id for used in draft.used):
         connection.execute(_USE, (won, at, used, draft.tenant))
+
+
+def _write_verdicts(
+    connection: sqlite3.Connection,
+    ref: PackRef,
+    checks: Sequence[CheckSpec],
+    verdicts: Sequence[Verdict],
+    at: str,
+) -> None:
+    if checks:
+        connection.executemany(
+            _INSERT_CHECK, [(spec.digest, spec.name, spec.lang, spec.code) for spec in checks]
+        )
+    if verdicts:
+        connection.executemany(
+            _INSERT_VERDICT,
+            [
+                (ref.id, ref.rev, each.digest, each.passed, cleaned(each.detail), at)
+                for each in verdicts
+            ],
+        )

@@ -6,10 +6,22 @@ full-text index, its triggers and the guards on immutable columns are in `ddl`.
 Moments are UTC text of one width, so they sort as text in any database.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import JSON, Column, Dialect, Index, LargeBinary, String, Text, UniqueConstraint
+import orjson
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Dialect,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -48,11 +60,11 @@ def _text() -> Any:
     return Field(sa_column=Column(Text, nullable=False))
 
 
-class _Row(SQLModel, registry=registry()):
+class Row(SQLModel, registry=registry()):
     """The common root, so that the store's tables have a MetaData of their own."""
 
 
-class Pack(_Row, table=True):
+class Pack(Row, table=True):
     """One immutable revision of an Experience Pack: WHY, HOW, CHECK, and what became of it.
 
     `digest` covers every column after it up to `source`. Only `status`, the trust
@@ -107,7 +119,7 @@ class Pack(_Row, table=True):
         return PackRef(self.id, self.rev, self.digest)
 
 
-class Step(_Row, table=True):
+class Step(Row, table=True):
     """One recorded step of a pack's HOW; append-only."""
 
     __tablename__ = "xp_step"
@@ -128,7 +140,7 @@ class Step(_Row, table=True):
     alternatives: list[dict[str, Any]] = _json()
 
 
-class Check(_Row, table=True):
+class Check(Row, table=True):
     """An executable check, known by the digest of its name, language and code.
 
     gates: what admission found; empty until a check has been put through the gates.
@@ -145,7 +157,7 @@ class Check(_Row, table=True):
     weight: float = 1.0
 
 
-class CheckVerdict(_Row, table=True):
+class CheckVerdict(Row, table=True):
     """What a check said of a pack and when: the evidence behind the trust posterior."""
 
     __tablename__ = "xp_verdict"
@@ -160,7 +172,7 @@ class CheckVerdict(_Row, table=True):
     at: datetime = _moment()
 
 
-class Edge(_Row, table=True):
+class Edge(Row, table=True):
     """One line of the lineage between digests of packs and steps."""
 
     __tablename__ = "xp_edge"
@@ -171,7 +183,7 @@ class Edge(_Row, table=True):
     rel: str = Field(primary_key=True)
 
 
-class LedgerEntry(_Row, table=True):
+class LedgerEntry(Row, table=True):
     """One entry of the hash-chained ledger: digests and reasons, never content."""
 
     __tablename__ = "xp_ledger"
@@ -191,7 +203,7 @@ class LedgerEntry(_Row, table=True):
     hash: str
 
 
-class OutboxRow(_Row, table=True):
+class OutboxRow(Row, table=True):
     """A pack that the vector index has still to learn of; deleted once it has."""
 
     __tablename__ = "xp_outbox"
@@ -201,7 +213,7 @@ class OutboxRow(_Row, table=True):
     tenant: str
 
 
-class VectorRow(_Row, table=True):
+class VectorRow(Row, table=True):
     """A pack's embedding, float32 and of unit length, beside the row and not in it.
 
     It is apart so that filtering packs does not read through the vectors.
@@ -214,4 +226,30 @@ class VectorRow(_Row, table=True):
     vector: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
-metadata = _Row.metadata
+metadata = Row.metadata
+PACK_COLUMNS = tuple(column.name for column in metadata.tables["xp_pack"].columns)
+STEP_COLUMNS = tuple(column.name for column in metadata.tables["xp_step"].columns)
+EDGE_COLUMNS = tuple(column.name for column in metadata.tables["xp_edge"].columns)
+CHECK_COLUMNS = tuple(column.name for column in metadata.tables["xp_check"].columns)
+VERDICT_COLUMNS = tuple(column.name for column in metadata.tables["xp_verdict"].columns)
+LEDGER_COLUMNS = tuple(column.name for column in metadata.tables["xp_ledger"].columns)
+
+_Model = TypeVar("_Model", bound=Row)
+
+
+def from_row(model: type[_Model], row: Sequence[Any]) -> _Model:
+    """Build a table's object from a row that a plain connection read, all columns in order."""
+    table = metadata.tables[str(model.__tablename__)]
+    values: dict[str, Any] = {}
+    for column, value in zip(table.columns, row, strict=True):
+        if value is None:
+            values[column.name] = None
+        elif isinstance(column.type, JSON):
+            values[column.name] = orjson.loads(value)
+        elif isinstance(column.type, Instant):
+            values[column.name] = moment(value)
+        elif isinstance(column.type, Boolean):
+            values[column.name] = bool(value)
+        else:
+            values[column.name] = value
+    return model(**values)

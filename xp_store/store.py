@@ -1,0 +1,397 @@
+"""The store of Experience Packs, as agents and people ask it.
+
+Packs are written by `record.pack_rows` in their tasks' own transactions; `outbox`
+embeds them and keeps the vector index; `recall` finds them. This is where the three
+meet, and every question is scoped to a tenant before anything is looked up.
+"""
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+
+from . import recall as arms
+from .checks import CheckSpec, Verdict
+from .database import Database
+from .ddl import EXTRA_DDL
+from .digests import Clock, instant, utc_now
+from .drafts import PackDraft, PackRef
+from .embedder import Embedder
+from .errors import PackNotFoundError, StoreError
+from .hits import Hit
+from .index import ChromaIndex, VectorIndex, Vectors
+from .ledger import LedgerReport, verify
+from .outbox import Indexer, embed_texts
+from .recall import EXACT_LIMIT, Floor, Scope, floor_of
+from .record import judge_rows, pack_rows, use_rows
+from .tables import (
+    CHECK_COLUMNS,
+    EDGE_COLUMNS,
+    LEDGER_COLUMNS,
+    PACK_COLUMNS,
+    STEP_COLUMNS,
+    VERDICT_COLUMNS,
+    Check,
+    CheckVerdict,
+    Edge,
+    LedgerEntry,
+    Pack,
+    Row,
+    Step,
+    from_row,
+    metadata,
+)
+
+DEFAULT_TENANT = "default"
+FINDABLE = ("stable", "candidate")
+# How many the index is asked for before SQL filters them, and how many must remain.
+_OVERFETCH = 500
+_ENOUGH = 20
+
+M = TypeVar("M", bound=Row)
+_log = logging.getLogger("repertory.xp_store")
+
+
+class PackStore:
+    """Find, read, check and judge packs; open it with `open_pack_store`."""
+
+    def __init__(
+        self,
+        database: Database,
+        embedder: Embedder,
+        indexer: Indexer,
+        *,
+        floor: Floor,
+        clock: Clock,
+        exact_limit: int,
+        prior: tuple[float, float],
+    ) -> None:
+        self._database = database
+        self._embedder = embedder
+        self._indexer = indexer
+        self._floor = floor
+        self._clock = clock
+        self._exact_limit = exact_limit
+        self._prior = prior
+
+    @property
+    def index_state(self) -> str:
+        """`absent`, `asleep` (not needed yet), `ready` or `broken`."""
+        return self._indexer.state
+
+    @property
+    def index_problem(self) -> str:
+        """Why the index is broken, as a sentence; empty when it is not."""
+        return self._indexer.problem
+
+    # -- record and check ----------------------------------------------------
+
+    def unit(self, draft: PackDraft) -> Callable[[sqlite3.Connection], PackRef]:
+        """Prepare `draft` as a unit for the caller's own transaction; call `wake` after it.
+
+        Raises:
+            DraftInvalidError: No pack can be made of it.
+        """
+        return pack_rows(draft, self._clock, prior=self._prior)
+
+    async def record(self, draft: PackDraft) -> PackRef:
+        """Write `draft` in a transaction of its own; it is durable when this returns.
+
+        Raises:
+            DraftInvalidError: No pack can be made of it.
+            PackNotFoundError: It revises a pack that this tenant does not have.
+        """
+        ref = await self._database.transact(self.unit(draft))
+        self.wake()
+        return ref
+
+    def wake(self) -> None:
+        """Say that packs were written, so that they are embedded soon; never waits."""
+        self._indexer.notify()
+
+    async def judge(
+        self,
+        ref: PackRef,
+        checks: Sequence[CheckSpec],
+        verdicts: Sequence[Verdict],
+        *,
+        tenant: str = DEFAULT_TENANT,
+        actor: str = "local",
+    ) -> Pack:
+        """Add later verdicts to a pack: True and False move its trust, None does not.
+
+        Raises:
+            PackNotFoundError: This tenant has no such revision.
+        """
+        unit = judge_rows(ref, tenant, checks, verdicts, actor=actor, clock=self._clock)
+        await self._database.transact(unit)
+        return await self.get(ref.id, tenant=tenant, rev=ref.rev)
+
+    async def mark_used(
+        self, ids: Sequence[str], *, tenant: str = DEFAULT_TENANT, actor: str = "local"
+    ) -> int:
+        """Count that these packs were used; returns how many of them this tenant has.
+
+        A draft's `used` counts by itself, in the transaction of its pack.
+        """
+        unit = use_rows(ids, tenant, actor=actor, won=None, clock=self._clock)
+        return await self._database.transact(unit)
+
+    async def mark_outcome(
+        self, ids: Sequence[str], *, won: bool, tenant: str = DEFAULT_TENANT, actor: str = "local"
+    ) -> int:
+        """Count whether work that used these packs succeeded; trust is not moved by it."""
+        unit = use_rows(ids, tenant, actor=actor, won=won, clock=self._clock)
+        return await self._database.transact(unit)
+
+    # -- recall --------------------------------------------------------------
+
+    async def recall(
+        self,
+        query: str,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        family: str | None = None,
+        kinds: Sequence[str] | None = None,
+        status: Sequence[str] = FINDABLE,
+        at: datetime | None = None,
+        limit: int = 4,
+        min_score: float = 0.0,
+    ) -> list[Hit]:
+        """The packs that fit `query`, best first, each with its reasons; may be empty.
+
+        at: the moment the packs must be valid at, now by default. A pack whose
+        embedding is not made yet is found by its words; without an embedder that
+        answers, so is every pack.
+        """
+        scope = Scope(
+            tenant=tenant,
+            at=instant(at or self._clock()),
+            status=tuple(status),
+            family=family,
+            kinds=None if kinds is None else tuple(kinds),
+        )
+        vector = await self._vector(query)
+        model = self._embedder.name
+        found = await self._database.read(
+            lambda connection: arms.search(
+                connection, query, vector, model, scope, self._exact_limit
+            )
+        )
+        cosines = found.cosines
+        if cosines is None:
+            assert vector is not None, "only a vector is asked for in the index"
+            cosines = await self._wide(vector, scope, limit)
+        return await self._database.read(
+            lambda connection: arms.fuse(
+                connection,
+                found,
+                cosines,
+                vector,
+                model,
+                floor=self._floor,
+                limit=limit,
+                min_score=min_score,
+            )
+        )
+
+    async def wait_indexed(self) -> None:
+        """Wait until every pack recorded before this call is searchable by meaning.
+
+        Raises:
+            StoreError: The embedder failed; the packs are kept and tried again later.
+        """
+        await self._indexer.wait_idle()
+
+    async def reindex(self) -> int:
+        """Build the vector index and the full text anew from SQL; returns the number of packs.
+
+        Recall goes on meanwhile. This also mends a broken index.
+
+        Raises:
+            IndexUnavailableError: The index cannot be built anew either.
+        """
+        queued = await self._indexer.rebuild()
+        await self._indexer.wait_idle()
+        return queued
+
+    async def _vector(self, query: str) -> Vectors | None:
+        if not query.strip():
+            return None
+        try:
+            made = await embed_texts(self._embedder, [query])
+        except StoreError as error:
+            _log.warning("recall goes on by words alone: %s", error)
+            return None
+        vector: Vectors = made[0]
+        return vector
+
+    async def _wide(self, vector: Vectors, scope: Scope, limit: int) -> dict[int, float]:
+        nearest = await self._indexer.nearest(scope.tenant, vector, _OVERFETCH)
+        kept = await self._database.read(lambda connection: arms.admit(connection, nearest, scope))
+        if len(kept) >= min(max(limit, _ENOUGH), len(nearest)) and nearest:
+            return kept
+        # The filter ate the index's answers, or there was no index to ask.
+        model = self._embedder.name
+        return await self._database.read(
+            lambda connection: arms.exact(connection, vector, model, scope)
+        )
+
+    # -- read ----------------------------------------------------------------
+
+    async def get(
+        self, pack_id: str, *, tenant: str = DEFAULT_TENANT, rev: int | None = None
+    ) -> Pack:
+        """One pack, in its newest revision or in `rev`.
+
+        Raises:
+            PackNotFoundError: This tenant has none; another tenant's answers exactly so.
+        """
+        which, values = ("current = 1", ()) if rev is None else ("rev = ?", (rev,))
+        packs = await self._rows(
+            Pack, PACK_COLUMNS, f"id = ? AND tenant = ? AND {which}", (pack_id, tenant, *values)
+        )
+        if not packs:
+            revision = "" if rev is None else f" in revision {rev}"
+            raise PackNotFoundError(
+                f"no pack {pack_id!r}{revision}: `repertory xp find` lists what there is",
+                id=pack_id,
+                rev=rev,
+            )
+        return packs[0]
+
+    async def find(
+        self,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        family: str | None = None,
+        kinds: Sequence[str] | None = None,
+        status: Sequence[str] | None = None,
+        limit: int = 50,
+    ) -> list[Pack]:
+        """Packs in their newest revisions, the newest first, without any ranking."""
+        clauses, values = ["tenant = ? AND current = 1"], [tenant]
+        if family is not None:
+            clauses.append("family = ?")
+            values.append(family)
+        for column, wanted in (("kind", kinds), ("status", status)):
+            if wanted is not None:
+                clauses.append(f"{column} IN ({', '.join('?' * len(wanted))})")
+                values.extend(wanted)
+        where = " AND ".join(clauses)
+        return await self._rows(
+            Pack, PACK_COLUMNS, f"{where} ORDER BY row_id DESC LIMIT ?", (*values, limit)
+        )
+
+    async def steps(self, pack: Pack | PackRef) -> list[Step]:
+        """The recorded steps of a pack's revision, in order."""
+        return await self._rows(
+            Step, STEP_COLUMNS, "pack_id = ? AND rev = ? ORDER BY seq", (pack.id, pack.rev)
+        )
+
+    async def edges(self, pack: Pack | PackRef) -> list[Edge]:
+        """The lineage lines that end or begin at a pack's revision."""
+        return await self._rows(
+            Edge,
+            EDGE_COLUMNS,
+            "child = ? OR parent = ? ORDER BY rel, parent, child",
+            (pack.digest, pack.digest),
+        )
+
+    async def checks(self, pack: Pack) -> list[Check]:
+        """The checks that were attached to a pack."""
+        marks = ", ".join("?" * len(pack.checks))
+        return await self._rows(
+            Check, CHECK_COLUMNS, f"digest IN ({marks}) ORDER BY name", tuple(pack.checks)
+        )
+
+    async def verdicts(self, pack: Pack | PackRef) -> list[CheckVerdict]:
+        """What checks have said of a pack's revision, oldest first."""
+        return await self._rows(
+            CheckVerdict,
+            VERDICT_COLUMNS,
+            "pack_id = ? AND rev = ? ORDER BY row_id",
+            (pack.id, pack.rev),
+        )
+
+    async def count(self, *, tenant: str | None = None) -> int:
+        """How many packs there are, in their newest revisions; of all tenants for None."""
+        where, values = ("", ()) if tenant is None else (" AND tenant = ?", (tenant,))
+
+        def counted(connection: sqlite3.Connection) -> int:
+            sql = f"SELECT count(*) FROM xp_pack WHERE current = 1{where}"
+            found: int = connection.execute(sql, values).fetchone()[0]
+            return found
+
+        return await self._database.read(counted)
+
+    async def ledger(self, *, tenant: str = DEFAULT_TENANT, limit: int = 50) -> list[LedgerEntry]:
+        """The newest entries of the ledger, newest first."""
+        return await self._rows(
+            LedgerEntry, LEDGER_COLUMNS, "tenant = ? ORDER BY seq DESC LIMIT ?", (tenant, limit)
+        )
+
+    async def verify_ledger(self) -> LedgerReport:
+        """Walk the whole ledger, and compare every pack and step with its digest."""
+        return await self._database.read(verify)
+
+    async def _rows(
+        self, model: type[M], columns: Sequence[str], where: str, values: Sequence[Any]
+    ) -> list[M]:
+        sql = f"SELECT {', '.join(columns)} FROM {model.__tablename__} WHERE {where}"
+        rows = await self._database.read(
+            lambda connection: connection.execute(sql, values).fetchall()
+        )
+        return [from_row(model, row) for row in rows]
+
+
+@asynccontextmanager
+async def open_pack_store(
+    database: Database,
+    *,
+    embedder: Embedder,
+    index: Path | str | VectorIndex | None = None,
+    floor: Floor | None = None,
+    prior: tuple[float, float] = (1.0, 1.0),
+    clock: Clock = utc_now,
+    exact_limit: int = EXACT_LIMIT,
+) -> AsyncIterator[PackStore]:
+    """Open the packs of `database`, and own the vector index while the block lasts.
+
+    index: the folder of an embedded Chroma, an index of your own, or None for exact
+    search alone (which is also how a second process may read). floor: the evidence
+    that recall demands, the embedder's own by default. prior: where trust begins.
+
+    Raises:
+        StoreOwnedError: Another process owns the index's folder.
+    """
+    await database.ensure(metadata, EXTRA_DDL)
+    held = ChromaIndex(Path(index)) if isinstance(index, (str, Path)) else index
+    indexer = Indexer(database, embedder, held)
+    await indexer.own()
+    failure: Exception | None = None
+    try:
+        async with anyio.create_task_group() as owner:
+            owner.start_soon(indexer.run)
+            try:
+                yield PackStore(
+                    database,
+                    embedder,
+                    indexer,
+                    floor=floor or floor_of(embedder.name),
+                    clock=clock,
+                    exact_limit=exact_limit,
+                    prior=prior,
+                )
+            except Exception as error:  # noqa: BLE001  Raised again below, not wrapped in a group.
+                failure = error
+            owner.cancel_scope.cancel()
+    finally:
+        await indexer.aclose()
+    if failure is not None:
+        raise failure
