@@ -74,7 +74,6 @@ _MODULE_OF = {
     "Reasons": "hits",
     "Rights": "drafts",
     "SMOLLM2": "weights",
-    "SMOLLM2": "weights",
     "Step": "tables",
     "StepDraft": "drafts",
     "StoreError": "errors",
@@ -99,7 +98,6 @@ _MODULE_OF = {
 }
 
 __all__ = [
-    "SMOLLM2",
     "SMOLLM2",
     "WEIGHTS",
     "Check",

@@ -1,6 +1,6 @@
 """When to stop asking a server that fails: a circuit breaker as a table, without I/O.
 
-         FAILURES reached         seconds_open passed
+         failures reached             rest passed
 CLOSED ───────────────────▶ OPEN ───────────────────▶ HALF_OPEN
    ▲                          ▲                           │ one trial
    │                          └────────── FAILED ─────────┤
@@ -29,7 +29,7 @@ class BreakerEvent(Enum):
     """What moves the breaker."""
 
     TRIPPED = "failures reached"
-    WAITED = "seconds_open passed"
+    WAITED = "rest passed"
     SUCCEEDED = "trial succeeded"
     FAILED = "trial failed"
 
@@ -47,8 +47,8 @@ BREAKER_MOVES: Mapping[tuple[BreakerState, BreakerEvent], BreakerState] = Mappin
 class CircuitBreaker:
     """Count failures in a row, and stop asking for a while when there are too many.
 
-    failures: how many in a row open it. seconds_open: how long it then stops
-    everything before it lets one trial through. clock: seconds, monotonic.
+    failures: how many in a row open it. rest: for how many seconds it then stops
+    everything, before it lets one trial through. clock: seconds, monotonic.
 
     Every permit ends in exactly one of `succeeded`, `failed` and `abandoned`.
     """
@@ -57,11 +57,11 @@ class CircuitBreaker:
         self,
         *,
         failures: int = 5,
-        seconds_open: float = 10.0,
+        rest: float = 10.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._limit = failures
-        self._seconds_open = seconds_open
+        self._rest = rest
         self._clock = clock
         self._state = BreakerState.CLOSED
         self._in_a_row = 0
@@ -80,7 +80,7 @@ class CircuitBreaker:
         """How long nothing goes through yet; 0.0 unless open."""
         if self._state is not BreakerState.OPEN:
             return 0.0
-        return max(0.0, self._since + self._seconds_open - self._clock())
+        return max(0.0, self._since + self._rest - self._clock())
 
     def admit(self) -> Permit | None:
         """Leave to ask once, or None: it is open, or its one trial is on its way."""

@@ -231,17 +231,20 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model costs, in US dollars per million tokens; nothing for one of your own."""
+    """What a model costs, in US dollars per million tokens; nothing for one of your own.
 
-    usd_in: float = 0.0
-    usd_out: float = 0.0
-    usd_cached: float | None = None
+    cached: for tokens that the server had in its cache; as `input` when None.
+    """
+
+    input: float = 0.0
+    output: float = 0.0
+    cached: float | None = None
 
     def of(self, tokens_in: int, tokens_out: int, cached_tokens: int = 0) -> float:
         """The dollars for one answer; `cached_tokens` are among `tokens_in`."""
-        cached = self.usd_in if self.usd_cached is None else self.usd_cached
+        cached = self.input if self.cached is None else self.cached
         fresh = tokens_in - cached_tokens
-        return (fresh * self.usd_in + cached_tokens * cached + tokens_out * self.usd_out) / 1e6
+        return (fresh * self.input + cached_tokens * cached + tokens_out * self.output) / 1e6
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,14 +39,22 @@ class RecordedModel:
 
     inner: None to replay only: an unknown request is then refused. The same
     request has the same answer each time, also at a temperature above 0; what
-    failed is not kept. Reads the file when it is made; on an event loop, make it
+    failed is not kept. name, tiers: what `info` says, else the inner model's, else
+    the recording's. Reads the file when it is made; on an event loop, make it
     in a thread. One process may record into a file at a time.
 
     Raises:
         ModelRefusedError: The file is missing without an `inner`, or is no recording.
     """
 
-    def __init__(self, inner: ChatModel | None, path: str | Path) -> None:
+    def __init__(
+        self,
+        inner: ChatModel | None,
+        path: str | Path,
+        *,
+        name: str = "",
+        tiers: frozenset[Tier] = frozenset(),
+    ) -> None:
         self._inner = inner
         self._path = Path(path)
         self._answers: dict[str, dict[str, Any]] = {}
@@ -60,11 +68,13 @@ class RecordedModel:
         self._is_new = recorded is None
         known = inner.info if inner is not None else recorded
         assert known is not None
-        self._info = ModelInfo(known.name, "recorded", known.tiers, known.context_length)
+        self._info = ModelInfo(
+            name or known.name, "recorded", tiers or known.tiers, known.context_length
+        )
 
     @property
     def info(self) -> ModelInfo:
-        """The recorded model's name and tiers."""
+        """The recorded model's name and tiers, unless others were given."""
         return self._info
 
     async def chat(self, request: ChatRequest, context: ModelContext = NO_CONTEXT) -> ChatResult:
@@ -126,7 +136,7 @@ class RecordedModel:
             if digest in self._answers:
                 # The same question was on its way twice; the first answer stands.
                 return type(result).from_json(self._answers[digest])
-            line = {
+            line: dict[str, Any] = {
                 "digest": digest,
                 "kind": type(request).__name__,
                 "request": request.to_json(),
@@ -163,7 +173,7 @@ class RecordedModel:
             # A kill in mid-write; the next record must begin on a line of its own.
             os.truncate(self._path, whole)
         info: ModelInfo | None = None
-        for number, text in enumerate(content[:whole].decode("utf-8").splitlines(), start=1):
+        for number, text in enumerate(content[:whole].decode("utf-8").split("\n")[:-1], start=1):
             try:
                 line = json.loads(text)
                 if info is None:

@@ -20,6 +20,9 @@ def main() -> int:
     """Serve until standard input ends."""
     # Ctrl-C reaches the whole foreground group; the parent drains, and then closes the input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The engine may print; the parent reads our answer only.
+    answer = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     settings = json.loads(sys.stdin.buffer.readline())
     watch = threading.Thread(target=_end_with_input, daemon=True)
     watch.start()
@@ -28,9 +31,9 @@ def main() -> int:
 
         server = xllamacpp.Server(_parameters(xllamacpp, settings))
     except Exception as error:  # noqa: BLE001 — its sentence goes to the parent, which raises its own.
-        _tell({"error": str(error)})
+        print(json.dumps({"error": str(error)}), file=answer, flush=True)
         return 1
-    _tell({"url": server.listening_address})
+    print(json.dumps({"url": server.listening_address}), file=answer, flush=True)
     watch.join()
     return 0
 
@@ -56,10 +59,6 @@ def _parameters(engine: Any, settings: dict[str, Any]) -> Any:
     for threads in (parameters.cpuparams, parameters.cpuparams_batch):
         threads.n_threads = settings["threads"]
     return parameters
-
-
-def _tell(line: dict[str, Any]) -> None:
-    print(json.dumps(line), flush=True)  # noqa: T201 — the answer to the parent.
 
 
 def _end_with_input() -> None:
