@@ -1,47 +1,12 @@
-"""How questions are laid out: what stays the same first, so that prefix caches hit.
+"""The raw text whose next word is a label.
 
-Servers cache the beginning of a prompt. Instructions, schema and examples are
-equal over an agent's life, recalled experience over a task, history over a
-dialogue; only the input changes every time, and comes last.
+Sent to `/v1/completions`, past the chat template: the same text sent as a chat
+turn lets a small model fall from an AUC of 0.93 to 0.51. The instruction and the
+examples come first, since they are equal for all texts and prefix caches hit.
+How conversations are laid out is the agents' business (`layout`).
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-from .ports import ChatMessage, ScoreRequest
-
-
-def lay_out(
-    instructions: str,
-    *,
-    schema: Mapping[str, Any] | None = None,
-    examples: Iterable[tuple[str, str]] = (),
-    experience: str = "",
-    history: Sequence[ChatMessage] = (),
-    question: str,
-) -> tuple[ChatMessage, ...]:
-    """Lay out a conversation, stable text first.
-
-    schema: said in words too; servers that constrain the answer do not show the
-    model what the fields are. examples: (question, answer), as turns. experience:
-    recalled packs as text; it joins the question, since it is data and changes with it.
-    """
-    system = [instructions.strip()]
-    if schema is not None:
-        shown = json.dumps(schema, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        system.append(f"Answer with one JSON object that fits this schema:\n{shown}")
-    messages = [ChatMessage(role="system", content="\n\n".join(filter(None, system)))]
-    for asked, answered in examples:
-        messages.append(ChatMessage(role="user", content=asked))
-        messages.append(ChatMessage(role="assistant", content=answered))
-    messages.extend(history)
-    if experience:
-        # Beside the question, not in the system message: what was recalled is
-        # data, and would change the prefix that all tasks share.
-        question = f"{experience.strip()}\n\n{question}"
-    messages.append(ChatMessage(role="user", content=question))
-    return tuple(messages)
+from .ports import ScoreRequest
 
 
 def few_shot_prompt(request: ScoreRequest) -> str:
