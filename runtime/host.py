@@ -6,7 +6,7 @@ decide and `network`'s to do.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 from anyio.abc import TaskStatus as Started
@@ -42,7 +42,8 @@ from .turn import RunningTurn
 
 if TYPE_CHECKING:
     from .network import Network
-    from .telemetry import Span, Telemetry
+    from .live_span import Span
+    from .telemetry import Telemetry
     from .tools import ToolBox
 
 # Earlier tasks of a context that are looked at for its history.
@@ -334,7 +335,7 @@ class AgentHost:
         )
         if decision.verb == "deny":
             return None
-        status = "quarantined" if decision.verb == "ask" else "candidate"
+        status: Literal["candidate", "quarantined"] = "quarantined" if decision.verb == "ask" else "candidate"
         draft = pack_draft(self, turn, record, state, message, status=status)
         return self.network.packs.unit(draft)
 

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import anyio.to_thread
+
 from repertory.agents import ChatModel
 from repertory.agents.models import (
     CircuitBreaker,
@@ -87,7 +89,8 @@ async def _open(
             if entry.inner is not None
             else None
         )
-        model = RecordedModel(inner, manifest.resolve(entry.path), name=name, tiers=_tiers(entry))
+        path = manifest.resolve(entry.path)
+        model = await anyio.to_thread.run_sync(RecordedModel, inner, path)
     opened[name] = WithParameters(model, entry.parameters) if entry.parameters else model
     return opened[name]
 
@@ -101,7 +104,7 @@ def _tiers(entry: AnyModel) -> frozenset[Tier]:
 
 
 def _breaker(limits: ModelLimits) -> CircuitBreaker:
-    return CircuitBreaker(failures=limits.failures, rest=limits.rest)
+    return CircuitBreaker(failures=limits.failures, seconds_open=limits.rest)
 
 
 def open_embedder(manifest: Manifest) -> Embedder:

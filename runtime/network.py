@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from repertory.agents import Agent, AgentNotFoundError, AgentSpec, ChatModel
 from repertory.protocol import (
@@ -61,13 +61,16 @@ from .record import TaskRecord
 from .spans import SpanStore
 from .supervisor import Supervisor
 from .telemetry import Telemetry, open_telemetry
-from .tools import ToolBox, ToolServer, open_tool_server
+from .tool_server import ToolServer
+from .tools import ToolBox, open_tool_server
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
+
+_Exits = MemoryObjectReceiveStream[tuple[str, Exception]]
 
 # How often commands of other processes are looked for, in seconds.
 _COMMAND_PERIOD = 0.25
@@ -466,7 +469,7 @@ class Network:
             raise error
         await self._exits.send((agent, error))
 
-    async def _supervise(self, receive: Any) -> None:
+    async def _supervise(self, receive: _Exits) -> None:
         group = self._group
         assert group is not None
         config = self.manifest.supervision
@@ -600,8 +603,6 @@ async def open_network(
         )
         journal = await stack.enter_async_context(open_journal(database))
         spans = SpanStore(database) if manifest.telemetry.spans else None
-        if spans is not None:
-            await spans.ensure()
         telemetry = await stack.enter_async_context(
             open_telemetry(
                 network=manifest.network,
@@ -630,7 +631,11 @@ async def open_network(
         await network._recover()
         try:
             async with anyio.create_task_group() as group:
-                await _start(network, group)
+                send, receive = anyio.create_memory_object_stream[tuple[str, Exception]](inf)
+                stack.enter_context(send)
+                stack.enter_context(receive)
+                network._exits = send
+                await _start(network, group, receive)
                 yield network
                 network._closing = True
                 group.cancel_scope.cancel()
@@ -640,10 +645,8 @@ async def open_network(
             network._closing = True
 
 
-async def _start(network: Network, group: TaskGroup) -> None:
+async def _start(network: Network, group: TaskGroup, receive: _Exits) -> None:
     network._group = group
-    send, receive = anyio.create_memory_object_stream[tuple[str, Exception]](inf)
-    network._exits = send
     group.start_soon(network._supervise, receive)
     for name in network.manifest.start_order():
         if name in network._hosts:

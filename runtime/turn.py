@@ -55,7 +55,7 @@ from .record import QUESTION_KEY, STEP_KEY, USAGE_KEY, WAITING_KEY, TaskRecord
 
 if TYPE_CHECKING:
     from .host import AgentHost
-    from .telemetry import Span
+    from .live_span import Span
 
 MODEL_KEY = "dev.repertory/model"
 Content = str | Message | Mapping[str, Any]
@@ -157,21 +157,20 @@ class RunningTurn:
     async def chat(self, request: ChatRequest) -> ChatResult:
         model = self._host.require_model()
         require_tier(model.info, request.duty)
-        answer = await self._ask_model("chat", request, model.chat, ChatResult)
-        return answer
+        return ChatResult.from_json(await self._ask_model("chat", request, model.chat))
 
     async def score(self, request: ScoreRequest) -> LabelScores:
         model = self._host.require_model()
         require_tier(model.info, request.duty)
-        return await self._ask_model("text_completion", request, model.score, LabelScores)
+        return LabelScores.from_json(await self._ask_model("text_completion", request, model.score))
 
     async def _ask_model(
         self,
         operation: Any,
         request: Any,
         ask: Callable[[Any, ModelContext], Awaitable[Any]],
-        result_type: Any,
     ) -> Any:
+        """The answer as the journal keeps it, asked for only if it is not there yet."""
         asked = request.to_json()
         info = self._host.require_model().info
         key = self._effects.key(operation, asked)
@@ -211,10 +210,10 @@ class RunningTurn:
                     span.answered(model=result.model)
                     span.content("gen_ai.output.messages", result.to_json())
                 await self._effects.finish(step, result.to_json())
-        answer = result_type.from_json(step.result)
-        self._purse.charge(Usage(answer.tokens_in, answer.tokens_out, 1, answer.usd))
-        self._models[answer.model] = sorted(tier.value for tier in answer.tiers)
-        return answer
+        kept = step.result
+        self._purse.charge(Usage(kept["tokens_in"], kept["tokens_out"], 1, kept["usd"]))
+        self._models[kept["model"]] = kept["tiers"]
+        return kept
 
     # -- tools -----------------------------------------------------------------
 

@@ -98,11 +98,13 @@ class Database:
         Raises:
             StoreError: The database refused (disk full, corrupt, locked for too long).
         """
-        return await self._put(self._writes, unit)
+        result: T = await self._put(self._writes, unit)
+        return result
 
     async def read(self, unit: Callable[[sqlite3.Connection], T]) -> T:
         """Run `unit` on a reading connection; it sees every commit that was acknowledged."""
-        return await self._put(self._writes if self.in_memory else self._reads, unit)
+        result: T = await self._put(self._writes if self.in_memory else self._reads, unit)
+        return result
 
     async def ensure(self, metadata: MetaData, extra_ddl: Sequence[str] = ()) -> None:
         """Create what is missing of a SQLAlchemy `MetaData`'s tables and indexes."""
