@@ -24,7 +24,7 @@ lint:
 
 # Check the types of the package, the tests and the examples, by both checkers
 types:
-    mypy -p repertory -p tests -p examples
+    mypy -p repertory -p tests -p examples -p benchmarks
     pyright
 
 # Check that imports go strictly down and through the doors

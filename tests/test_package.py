@@ -21,9 +21,8 @@ pytestmark = pytest.mark.slow
 
 def _run(*argv: str | Path, cwd: Path) -> str:
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [str(word) for word in argv], cwd=cwd, env=clean, capture_output=True, text=True
-    )
+    words = [str(word) for word in argv]
+    done = subprocess.run(words, cwd=cwd, env=clean, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -32,8 +31,8 @@ def _run(*argv: str | Path, cwd: Path) -> str:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the sdist, and the wheel that was built from that sdist."""
     folder = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, REPOSITORY]
-    _run(*build, cwd=folder)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder)]
+    _run(*build, REPOSITORY, cwd=folder)
     return folder
 
 
@@ -76,7 +75,7 @@ def test_the_wheel_works_in_a_clean_environment(built: Path, tmp_path: Path) -> 
     (wheel,) = built.glob("*.whl")
     venv.create(tmp_path / "env", symlinks=True)
     python = tmp_path / "env" / "bin" / "python"
-    install = ["-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
+    install = ["-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--no-index"]
     _run(sys.executable, *install, wheel, cwd=tmp_path)
     (packages,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
