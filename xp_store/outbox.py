@@ -40,13 +40,13 @@ class _Waiting:
 
 
 async def embed_texts(embedder: Embedder, texts: Sequence[str]) -> Vectors:
-    """Embed in a thread; whatever an embedder raises becomes a sentence of ours.
+    """Embed `texts`; whatever an embedder raises becomes a sentence of ours.
 
     Raises:
         StoreError: The embedder failed, or its answer has the wrong shape.
     """
     try:
-        made = await anyio.to_thread.run_sync(embedder.embed, texts)
+        made = await embedder.embed(texts)
         vectors = np.ascontiguousarray(made, dtype=np.float32)
     except StoreError:
         raise

@@ -383,7 +383,7 @@ async def open_pack_store(
                     database,
                     embedder,
                     indexer,
-                    floor=floor or floor_of(embedder.name),
+                    floor=floor or floor_of(embedder.min_cosine),
                     clock=clock,
                     exact_limit=exact_limit,
                     prior=prior,

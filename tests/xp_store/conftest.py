@@ -1,0 +1,107 @@
+"""What the tests of packs stand on: a draft with one word changed, and a store in a folder."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import StaticPool, create_engine
+
+from repertory.xp_store import (
+    CheckSpec,
+    Claim,
+    Cost,
+    Database,
+    HashEmbedder,
+    Outcome,
+    PackDraft,
+    PackStore,
+    StepDraft,
+    Verdict,
+    open_database,
+    open_pack_store,
+)
+from repertory.xp_store.ddl import EXTRA_DDL
+from repertory.xp_store.tables import metadata
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+OpenStore = Callable[..., AbstractAsyncContextManager[PackStore]]
+MakeDraft = Callable[..., PackDraft]
+
+
+def draft(goal: str = "post the invoice of Acme", **changes: Any) -> PackDraft:
+    """A pack's draft with two steps, one claim and one check that passed."""
+    check = CheckSpec("sum", "python", "assert subject['total'] == 12")
+    steps = tuple(
+        StepDraft(
+            action={"kind": "tool", "name": "ledger.post", "args": {"number": number}},
+            observation=f"posted {number}",
+            at=NOW,
+            agent="bookkeeper",
+        )
+        for number in range(2)
+    )
+    fields: dict[str, Any] = {
+        "tenant": "default",
+        "owner": "bookkeeper",
+        "goal": goal,
+        "situation": "two lines, in euro",
+        "family": "invoices",
+        "why": (Claim("the vendor is known", (0,)),),
+        "steps": steps,
+        "checks": (check,),
+        "verdicts": (Verdict("sum", True, "", check.digest),),
+        "outcome": Outcome("pass", 1.0, Cost(100, 20, 2, 0.0, 1.5)),
+        "valid_from": NOW,
+    }
+    return PackDraft(**{**fields, **changes})
+
+
+@pytest.fixture(scope="session")
+def make_draft() -> MakeDraft:
+    """Make drafts that differ in what is named."""
+    return draft
+
+
+@pytest.fixture(scope="session")
+def connection() -> Iterator[sqlite3.Connection]:
+    """The store's tables on a plain connection in memory, for units and for hypothesis."""
+    opened = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    engine = create_engine("sqlite://", creator=lambda: opened, poolclass=StaticPool)
+    metadata.create_all(engine)
+    for statement in EXTRA_DDL:
+        opened.execute(statement)
+    yield opened
+    engine.dispose()
+    opened.close()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """A real file."""
+    async with open_database(f"sqlite:///{tmp_path}/store.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_store(database: Database) -> OpenStore:
+    """Open the packs of the test's database; search is exact unless an index is named."""
+
+    @asynccontextmanager
+    async def opened(**options: Any) -> AsyncIterator[PackStore]:
+        async with open_pack_store(
+            database, **{"embedder": HashEmbedder(256), "clock": lambda: NOW, **options}
+        ) as store:
+            yield store
+
+    return opened
+
+
+@pytest.fixture
+async def store(open_store: OpenStore) -> AsyncIterator[PackStore]:
+    """An open, empty store."""
+    async with open_store() as opened:
+        yield opened

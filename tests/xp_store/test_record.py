@@ -1,0 +1,241 @@
+"""Record: a draft becomes rows, all of them or none."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repertory.xp_store import (
+    CheckSpec,
+    Claim,
+    Cost,
+    Database,
+    DraftInvalidError,
+    Origin,
+    Outcome,
+    PackDraft,
+    PackNotFoundError,
+    PackStore,
+    Rights,
+    StepDraft,
+    StoreError,
+    Verdict,
+    digest_of,
+    pack_rows,
+)
+
+MakeDraft = Callable[..., PackDraft]
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+a_step = StepDraft({"kind": "tool", "name": "other"}, "seen", NOW, "clerk")
+
+changes = st.one_of(
+    st.fixed_dictionaries({"goal": texts}),
+    st.fixed_dictionaries({"situation": texts}),
+    st.fixed_dictionaries({"owner": texts}),
+    st.fixed_dictionaries({"family": texts}),
+    st.fixed_dictionaries({"kind": st.sampled_from(["episode", "rule", "note"])}),
+    st.fixed_dictionaries({"source": st.sampled_from(["real", "simulated"])}),
+    st.fixed_dictionaries({"how": st.dictionaries(texts, texts | st.floats(0, 9), max_size=3)}),
+    st.fixed_dictionaries({"valid_to": st.just(NOW + timedelta(days=1))}),
+    st.builds(lambda text: {"why": (Claim(text),)}, texts),
+    st.builds(lambda text: {"steps": (replace(a_step, observation=text),)}, texts),
+    st.builds(lambda score: {"outcome": Outcome("pass", score)}, st.floats(0, 1)),
+    st.builds(lambda text: {"rights": Rights(restrictions=frozenset({text, "b"}))}, texts),
+    st.builds(lambda text: {"origin": Origin(model=text)}, texts),
+)
+
+
+def write(connection: sqlite3.Connection, draft: PackDraft) -> str:
+    """The digest under which a draft is recorded."""
+    return pack_rows(draft, lambda: NOW)(connection).digest
+
+
+@given(change=changes, other=changes)
+def test_same_content_has_the_same_digest_and_any_change_another(
+    connection: sqlite3.Connection, make_draft: MakeDraft, change: Any, other: Any
+) -> None:
+    """Ours: a pack's digest covers what it says, where it comes from and what may be done."""
+    one, two = make_draft(**change), make_draft(**other)
+    assert write(connection, one) == write(connection, make_draft(**change))
+    assert (write(connection, one) == write(connection, two)) == (one == two)
+
+
+@given(change=st.sampled_from([{"status": "stable"}, {"reason": "other"}, {"span_id": "s"}]))
+def test_what_may_change_later_is_not_in_the_digest(
+    connection: sqlite3.Connection, make_draft: MakeDraft, change: Any
+) -> None:
+    """Ours: status, trust and counters move while the content stays."""
+    assert write(connection, make_draft(**change)) == write(connection, make_draft())
+
+
+async def test_a_pack_reads_back_as_it_was_recorded(
+    store: PackStore, make_draft: MakeDraft
+) -> None:
+    """Ours: nothing is lost between a draft and a pack."""
+    ref = await store.record(make_draft(origin=Origin(model="m", tool_versions={"a": "1"})))
+    pack, steps = await store.get(ref.id), await store.steps(ref)
+    assert (pack.id, pack.rev, pack.digest) == (ref.id, 1, ref.digest)
+    assert pack.goal == "post the invoice of Acme"
+    assert pack.why == [
+        {"text": "the vendor is known", "evidence": [steps[0].digest], "confidence": 1}
+    ]
+    assert pack.how["steps"] == {"count": 2, "root": digest_of([each.digest for each in steps])}
+    assert pack.outcome["verdict"] == "pass"
+    assert pack.outcome["cost"]["tokens_in"] == 100
+    assert (pack.recorded_at, pack.valid_from, pack.valid_to) == (NOW, NOW, None)
+    assert pack.origin["tool_versions"] == {"a": "1"}
+    assert [step.action["args"] for step in steps] == [{"number": 0}, {"number": 1}]
+    assert [check.code for check in await store.checks(pack)] == ["assert subject['total'] == 12"]
+    assert [verdict.passed for verdict in await store.verdicts(ref)] == [True]
+
+
+async def test_a_pack_is_written_with_what_its_task_writes_or_not_at_all(
+    store: PackStore, database: Database, make_draft: MakeDraft
+) -> None:
+    """Ours: a task has ended if and only if its pack exists."""
+    unit = store.unit(make_draft())
+
+    def ends(connection: sqlite3.Connection) -> None:
+        unit(connection)
+        raise RuntimeError("the task's own write failed")
+
+    with pytest.raises(RuntimeError, match="own write"):
+        await database.transact(ends)
+    report = await store.verify_ledger()
+    assert (await store.count(), report.entries, report.problems) == (0, 0, ())
+
+
+@pytest.mark.parametrize(("passed", "trust"), [(True, (2, 1)), (False, (1, 2)), (None, (1, 1))])
+async def test_only_a_decided_verdict_moves_trust(
+    store: PackStore, make_draft: MakeDraft, passed: bool | None, trust: tuple[float, float]
+) -> None:
+    """Paper: GoalfyMax's CHECK; trust is a Beta posterior moved by verdicts alone."""
+    check = CheckSpec("sum", "python", "assert True")
+    verdict = Verdict("sum", passed, "", check.digest)
+    ref = await store.record(make_draft(checks=(check,), verdicts=(verdict,)))
+    pack = await store.get(ref.id)
+    assert (pack.trust_a, pack.trust_b) == trust
+
+
+async def test_later_verdicts_move_trust_and_are_kept(
+    store: PackStore, make_draft: MakeDraft
+) -> None:
+    """Ours: the evidence behind a posterior can be read."""
+    ref = await store.record(make_draft())
+    check = CheckSpec("currency", "regex", "EUR")
+    pack = await store.judge(ref, [check], [Verdict("currency", False, "USD", check.digest)])
+    assert (pack.trust_a, pack.trust_b) == (2, 2)
+    assert [each.passed for each in await store.verdicts(ref)] == [True, False]
+    assert [entry.verb for entry in await store.ledger()] == ["check", "record"]
+
+
+async def test_a_revision_leaves_the_earlier_one_as_it_was(
+    store: PackStore, make_draft: MakeDraft
+) -> None:
+    """Ours: revisions are immutable, and recall knows only the newest."""
+    first = await store.record(make_draft())
+    second = await store.record(make_draft("post the invoice of Globex", id=first.id))
+    assert (second.id, second.rev) == (first.id, 2)
+    assert (await store.get(first.id)).goal == "post the invoice of Globex"
+    assert (await store.get(first.id, rev=1)).digest == first.digest
+    assert await store.count() == 1
+    newest = (await store.ledger())[0]
+    assert (newest.before, newest.after) == (first.digest, second.digest)
+
+
+async def test_a_revision_of_anothers_pack_is_no_pack(
+    store: PackStore, make_draft: MakeDraft
+) -> None:
+    """Ours: foreign and absent answer alike."""
+    ref = await store.record(make_draft())
+    with pytest.raises(PackNotFoundError) as foreign:
+        await store.record(make_draft(id=ref.id, tenant="other"))
+    with pytest.raises(PackNotFoundError) as absent:
+        await store.record(make_draft(id="absent", tenant="other"))
+    assert str(foreign.value).replace(ref.id, "absent") == str(absent.value)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE xp_pack SET goal = 'x'",
+        "UPDATE xp_pack SET digest = 'x'",
+        "UPDATE xp_step SET observation = 'x'",
+        "UPDATE xp_ledger SET reason = 'x'",
+    ],
+)
+async def test_what_was_recorded_cannot_be_updated(
+    store: PackStore, database: Database, make_draft: MakeDraft, statement: str
+) -> None:
+    """Ours: the database itself refuses, also to code that forgot."""
+    await store.record(make_draft())
+    with pytest.raises((StoreError, sqlite3.IntegrityError)):
+        await database.transact(lambda connection: connection.execute(statement))
+
+
+async def test_used_packs_are_linked_and_counted(store: PackStore, make_draft: MakeDraft) -> None:
+    """Ours: reuse is counted in the transaction of the pack that used it."""
+    used = await store.record(make_draft())
+    ref = await store.record(
+        make_draft("post another", used=(used, used), outcome=Outcome("pass", None, Cost()))
+    )
+    pack = await store.get(used.id)
+    assert (pack.uses, pack.wins, pack.last_used_at) == (1, 1, NOW)
+    edges = await store.edges(used)
+    assert [(each.parent, each.child, each.rel) for each in edges] == [
+        (used.digest, ref.digest, "used_by")
+    ]
+
+
+async def test_uses_and_outcomes_are_counted_for_the_tenants_own_packs(
+    store: PackStore, make_draft: MakeDraft
+) -> None:
+    """Ours: counters say how often a pack was used and how often it helped."""
+    mine = await store.record(make_draft())
+    theirs = await store.record(make_draft(tenant="other"))
+    assert await store.mark_used([mine.id, theirs.id, "absent"]) == 1
+    assert await store.mark_outcome([mine.id], won=True) == 1
+    assert await store.mark_outcome([mine.id], won=False) == 1
+    pack = await store.get(mine.id)
+    assert (pack.uses, pack.wins) == (1, 1)
+    assert (await store.get(theirs.id, tenant="other")).uses == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"why": (Claim("unsupported", (2,)),)}, "cites step 2; the draft has 2"),
+        ({"checks": ()}, "verdicts of checks it does not hold: sum"),
+        ({"situation": "x" * 5_000_000}, "a pack may have 4194304"),
+        ({"how": {"set": {1, 2}}}, "no pack can be made"),
+    ],
+)
+def test_a_draft_that_makes_no_pack_is_refused(
+    make_draft: MakeDraft, change: Any, sentence: str
+) -> None:
+    """Paper: Early Experience: a claim without executed evidence is refused."""
+    with pytest.raises(DraftInvalidError, match=sentence):
+        pack_rows(make_draft(**change))
+
+
+async def test_what_a_tool_answered_never_keeps_a_task_from_being_recorded(
+    store: PackStore, make_draft: MakeDraft
+) -> None:
+    """Ours: large integers, NaN and half characters are put into words JSON has."""
+    odd = StepDraft(
+        {"kind": "tool", "name": "odd", "args": {"big": 2**60, "nan": float("nan")}},
+        "half \ud800",
+        NOW,
+        "clerk",
+    )
+    ref = await store.record(make_draft(steps=(odd,)))
+    step = (await store.steps(ref))[0]
+    assert step.action["args"] == {"big": str(2**60), "nan": None}
+    assert step.observation == "half \ufffd"
+    assert (await store.verify_ledger()).intact
