@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         StringList,
     )
     from .endpoints import (
+        LOOPBACK_HOSTS,
+        LOOPBACK_ORIGINS,
         AgentApp,
         McpEndpoint,
         agent_app,
@@ -194,6 +196,8 @@ _MODULE_OF = {
     "Job": "testing",
     "LEGAL_MOVES": "lifecycle",
     "LOCAL_PRINCIPAL": "service",
+    "LOOPBACK_HOSTS": "endpoints",
+    "LOOPBACK_ORIGINS": "endpoints",
     "Link": "links",
     "LinkError": "errors",
     "ListTaskPushNotificationConfigsRequest": "operations",
@@ -271,6 +275,8 @@ __all__ = [
     "EXTENSION_ID",
     "LEGAL_MOVES",
     "LOCAL_PRINCIPAL",
+    "LOOPBACK_HOSTS",
+    "LOOPBACK_ORIGINS",
     "WELL_KNOWN_CARD",
     "APIKeySecurityScheme",
     "AgentApp",

@@ -11,6 +11,7 @@ where is decided here (Host and Origin), who a caller is by `identify` of
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -20,12 +21,15 @@ from mcp.server.transport_security import TransportSecurityMiddleware, Transport
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .binding import CardOf
+from .answering import CardOf
 from .envelope import STREAMED, WELL_KNOWN_CARD
 
 LOOPBACK_HOSTS: Final = ("127.0.0.1:*", "localhost:*", "[::1]:*")
 LOOPBACK_ORIGINS: Final = ("http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*")
 LARGEST_REQUEST: Final = 4 * 1024 * 1024
+
+
+PageOf = Callable[[], Mapping[str, Any]]
 
 
 class McpEndpoint:
@@ -85,15 +89,20 @@ class AgentApp:
         endpoints: Mapping[str, McpEndpoint],
         cards: Mapping[str, CardOf],
         security: TransportSecuritySettings,
+        entry: str = "",
+        pages: Mapping[str, PageOf] = MappingProxyType({}),
     ) -> None:
         self._endpoints = dict(endpoints)
-        self._routes: dict[str, ASGIApp] = {}
+        self._routes: dict[str, ASGIApp] = {
+            path: json_page(page_of, security) for path, page_of in pages.items()
+        }
         for name, endpoint in endpoints.items():
             self._routes[f"/agents/{name}/mcp"] = endpoint
         for name, card_of in cards.items():
             self._routes[f"/agents/{name}{WELL_KNOWN_CARD}"] = card_page(card_of, security)
-        if len(cards) == 1:
-            self._routes[WELL_KNOWN_CARD] = card_page(next(iter(cards.values())), security)
+        entry = entry or (next(iter(cards)) if len(cards) == 1 else "")
+        if entry:
+            self._routes[WELL_KNOWN_CARD] = card_page(cards[entry], security)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -121,17 +130,28 @@ def agent_app(
     *,
     allowed_hosts: Sequence[str] = LOOPBACK_HOSTS,
     allowed_origins: Sequence[str] = LOOPBACK_ORIGINS,
+    entry: str = "",
+    pages: Mapping[str, PageOf] = MappingProxyType({}),
 ) -> AgentApp:
-    """Serve the agents of `servers`, by name, and their cards."""
+    """Serve the agents of `servers`, by name, and their cards.
+
+    entry: the agent whose card stands at the root; without one, the only agent's.
+    pages: further JSON pages by path, under the same Host and Origin checks.
+    """
     security = _security(allowed_hosts, allowed_origins)
     endpoints = {
         name: McpEndpoint(server, security, LARGEST_REQUEST) for name, server in servers.items()
     }
-    return AgentApp(endpoints, cards, security)
+    return AgentApp(endpoints, cards, security, entry, pages)
 
 
 def card_page(card_of: CardOf, security: TransportSecuritySettings | None = None) -> ASGIApp:
     """Serve a card as `application/json`, to GET and HEAD only."""
+    return json_page(lambda: card_of().wire(), security)
+
+
+def json_page(page_of: PageOf, security: TransportSecuritySettings | None = None) -> ASGIApp:
+    """Serve what `page_of` gives at each request as `application/json`, to GET and HEAD only."""
     guard = TransportSecurityMiddleware(security) if security else None
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,8 +160,7 @@ def card_page(card_of: CardOf, security: TransportSecuritySettings | None = None
         elif scope["method"] not in ("GET", "HEAD"):
             await _answer(send, 405, b"", (b"allow", b"GET, HEAD"))
         else:
-            body = orjson.dumps(card_of().wire())
-            await _answer(send, 200, body, head=scope["method"] == "HEAD")
+            await _answer(send, 200, orjson.dumps(page_of()), head=scope["method"] == "HEAD")
 
     return page
 

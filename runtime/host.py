@@ -311,7 +311,6 @@ class AgentHost:
         messages: list[Message] = []
         for each in earlier:
             task = each.snapshot()
-            messages.append(each.message)
             messages.extend(message for message in task.history if message.text)
             if task.status.message is not None:
                 messages.append(task.status.message)

@@ -15,10 +15,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
-import orjson
 import uvicorn
 
 from repertory.protocol import (
@@ -38,18 +37,12 @@ from repertory.protocol import (
     Task,
     agent_app,
     agent_server,
-    card_page,
 )
 
 from .cards import card_of_entry
 from .errors import PortInUseError
 from .network import Network
 from .telemetry import Telemetry
-
-if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
-
-_CARD_PATH = "/.well-known/agent-card.json"
 
 
 class TracedService:
@@ -99,45 +92,14 @@ class TracedService:
         )
 
 
-class NetworkApp:
-    """A network's agents as one ASGI app; `running()` must surround its use when mounted."""
-
-    def __init__(self, network: Network, agents: AgentApp) -> None:
-        self._network = network
-        self._agents = agents
-        entry = network.manifest.entry
-        self._entry_card = card_page(lambda: network.card_of(entry))
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Answer requests while the block runs."""
-        async with self._agents.running():
-            yield
-
-    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if scope["type"] == "http" and path == _CARD_PATH:
-            await self._entry_card(scope, receive, send)
-        elif scope["type"] == "http" and path == "/health":
-            await self._health(send)
-        else:
-            await self._agents(scope, receive, send)
-
-    async def _health(self, send: "Send") -> None:
-        body = orjson.dumps({"network": self._network.name, "agents": self._network.agents})
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
 def network_app(
     network: Network,
     base_url: str = "",
     *,
     allowed_hosts: Sequence[str] = LOOPBACK_HOSTS,
     allowed_origins: Sequence[str] = LOOPBACK_ORIGINS,
-) -> NetworkApp:
-    """The network as an ASGI app.
+) -> AgentApp:
+    """The network as an ASGI app; its `running()` must surround its use when mounted.
 
     base_url: where it is reachable, without a trailing slash; it goes into the
     cards, so that who reads one knows where to call. allowed_hosts,
@@ -155,10 +117,15 @@ def network_app(
         )
         for name in network.local_agents
     }
-    app = agent_app(
-        servers, cards, allowed_hosts=allowed_hosts, allowed_origins=allowed_origins
+    entry = network.manifest.entry
+    return agent_app(
+        servers,
+        cards,
+        allowed_hosts=allowed_hosts,
+        allowed_origins=allowed_origins,
+        entry=entry if entry in cards else "",
+        pages={"/health": lambda: {"network": network.name, "agents": network.agents}},
     )
-    return NetworkApp(network, app)
 
 
 class _Server(uvicorn.Server):
