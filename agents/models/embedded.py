@@ -25,9 +25,9 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from repertory.agents.errors import ModelUnavailableError
-from repertory.protocol import DeadlineExceededError
 from repertory.xp_store import SMOLLM2, find_weights
 
+from .deadlines import out_of_time
 from .openai import OpenAIModel, Retry
 from .ports import (
     NO_CONTEXT,
@@ -162,11 +162,7 @@ class EmbeddedModel:
     async def _started_within(self, context: ModelContext) -> _Child:
         with anyio.move_on_after(context.seconds_left()):
             return await self._started()
-        raise DeadlineExceededError(
-            f"the deadline passed while model {self._info.name!r} was starting; give the first"
-            " question a minute",
-            model=self._info.name,
-        )
+        raise out_of_time(self._info.name, "while it was starting")
 
     async def _started(self) -> _Child:
         async with self._changing:

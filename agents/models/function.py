@@ -8,9 +8,8 @@ from typing import Any
 
 import anyio
 
-from repertory.protocol import DeadlineExceededError
-
 from .answers import parse_json
+from .deadlines import out_of_time, require_time
 from .ports import (
     NO_CONTEXT,
     ChatRequest,
@@ -92,24 +91,14 @@ class FunctionModel:
 
     async def _ask(self, request: ModelRequest, context: ModelContext) -> tuple[Answer, float]:
         require_tier(self._info, request.duty)
+        require_time(self._info.name, context)
         began = monotonic()
-        left = context.seconds_left()
-        if left == 0.0:
-            raise self._out_of_time()
-        with anyio.move_on_after(left) as scope:
+        with anyio.move_on_after(context.seconds_left()):
             answer = self._fn(request)
             if isawaitable(answer):
                 answer = await answer
             return answer, monotonic() - began
-        assert scope.cancelled_caught
-        raise self._out_of_time()
-
-    def _out_of_time(self) -> DeadlineExceededError:
-        return DeadlineExceededError(
-            f"the deadline passed before model {self._info.name!r} answered; give the call more"
-            " time",
-            model=self._info.name,
-        )
+        raise out_of_time(self._info.name)
 
     def _result(
         self, answer: Answer, n: int, words: int, seconds: float, *, has_schema: bool = False

@@ -17,7 +17,6 @@ import anyio
 import httpx
 
 from repertory.agents.errors import ModelRefusedError, ModelUnavailableError
-from repertory.protocol import DeadlineExceededError
 
 from .address import ServerAddress
 from .answers import (
@@ -29,6 +28,7 @@ from .answers import (
     read_labels,
 )
 from .breaker import CircuitBreaker
+from .deadlines import out_of_time, require_time
 from .features import ServerFeatures, read_features
 from .ports import (
     NO_CONTEXT,
@@ -211,6 +211,7 @@ class OpenAIModel:
             await client.aclose()
 
     async def _ask(self, question: _Question, context: ModelContext) -> ChatResult:
+        require_time(self._model, context)
         left = context.seconds_left()
         failure = "all its places were taken"
         try:
@@ -398,11 +399,7 @@ class OpenAIModel:
 
     def _out_of_time(self, context: ModelContext, failure: str) -> Exception:
         if context.seconds_left() == 0.0:
-            return DeadlineExceededError(
-                f"the deadline passed before {self._name()} answered; give the call more time, or"
-                " ask for fewer tokens",
-                model=self._model,
-            )
+            return out_of_time(self._model)
         return ModelUnavailableError(
             f"{self._name()} did not answer in {self._patience:g} s ({failure}); see that the"
             " server is not overloaded, or give the model more patience",

@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from repertory.agents.errors import ModelRefusedError
 
+from .deadlines import require_time
 from .ports import (
     NO_CONTEXT,
     ChatModel,
@@ -79,6 +80,7 @@ class RecordedModel:
 
     async def chat(self, request: ChatRequest, context: ModelContext = NO_CONTEXT) -> ChatResult:
         require_tier(self._info, request.duty)
+        require_time(self._info.name, context)
         if (kept := self._kept(request, ChatResult)) is not None:
             return kept
         result = await self._asked(request).chat(request, context)
@@ -88,6 +90,7 @@ class RecordedModel:
         self, request: CompletionRequest, context: ModelContext = NO_CONTEXT
     ) -> ChatResult:
         require_tier(self._info, request.duty)
+        require_time(self._info.name, context)
         if (kept := self._kept(request, ChatResult)) is not None:
             return kept
         result = await self._asked(request).complete(request, context)
@@ -95,6 +98,7 @@ class RecordedModel:
 
     async def score(self, request: ScoreRequest, context: ModelContext = NO_CONTEXT) -> LabelScores:
         require_tier(self._info, request.duty)
+        require_time(self._info.name, context)
         if (kept := self._kept(request, LabelScores)) is not None:
             return kept
         result = await self._asked(request).score(request, context)
