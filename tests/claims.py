@@ -56,6 +56,116 @@ CLAIMS = (
         "protocol",
         "Every message of A2A is read and printed exactly as the official types do.",
     ),
+    Claim(
+        "a2a:life-cycle",
+        "protocol",
+        "A task moves only where the table of legal moves says, and never out of its end.",
+    ),
+    Claim(
+        "a2a:complete-streams",
+        "protocol",
+        "A subscriber gets every event once and in order, whatever the wire does.",
+    ),
+    Claim(
+        "a2a:resumed-streams",
+        "protocol",
+        "A stream that was cut goes on after the last event that was seen.",
+    ),
+    Claim(
+        "a2a:errors-by-reason",
+        "protocol",
+        "An error keeps its class over every link, by its reason and not by its number.",
+    ),
+    Claim(
+        "a2a:card",
+        "protocol",
+        "The agent card lies where A2A clients and where MCP clients look for it.",
+    ),
+    Claim(
+        "a2a:custom-binding",
+        "protocol",
+        "The official SDK's client, unmodified, works through the binding as its transport.",
+    ),
+    Claim(
+        "a2a:once",
+        "runtime",
+        "A message is one task for its principal, however often it is sent.",
+    ),
+    Claim(
+        "a2a:scoping",
+        "runtime",
+        "The task of another answers exactly as one that does not exist.",
+    ),
+    Claim(
+        "mcp:extension",
+        "protocol",
+        "The official SDK's client, unmodified, completes a task through the extension.",
+    ),
+    Claim(
+        "mcp:both-eras",
+        "runtime",
+        "A tool server is spoken to in the version it knows, stateless or with a handshake.",
+    ),
+    Claim(
+        "mcp:trace-context",
+        "protocol",
+        "Trace context travels with every call, to agents and to tools.",
+    ),
+    Claim(
+        "goalfymax:why-how-check",
+        "runtime",
+        "A task that ended leaves a pack with its WHY, its HOW and its CHECK.",
+    ),
+    Claim(
+        "goalfymax:from-the-journal",
+        "xp_store",
+        "A pack is written in the transaction that ends its task, or not at all.",
+    ),
+    Claim(
+        "goalfymax:trust",
+        "xp_store",
+        "Only a check that decided moves a pack's trust.",
+    ),
+    Claim(
+        "goalfymax:dialogue",
+        "runtime",
+        "A dialogue is remembered within its context, up to a bound.",
+    ),
+    Claim(
+        "goalfymax:safety",
+        "runtime",
+        "Every action passes the policy, and nothing that is said can widen it.",
+    ),
+    Claim(
+        "otp:restart-kinds",
+        "runtime",
+        "Permanent, transient and temporary agents are restarted as in OTP.",
+    ),
+    Claim(
+        "otp:strategies",
+        "runtime",
+        "A crash restarts one, all, or the rest of the agents, as in OTP.",
+    ),
+    Claim(
+        "otp:intensity",
+        "runtime",
+        "More restarts than the intensity within the period are too many.",
+    ),
+    Claim(
+        "otel:names",
+        "runtime",
+        "Spans have the names, kinds and attributes of the conventions.",
+    ),
+    Claim(
+        "otel:one-trace",
+        "runtime",
+        "A task that was resumed goes on in its trace.",
+    ),
+    Claim(
+        "otel:content",
+        "runtime",
+        "What was said stays out of spans unless it is asked for.",
+    ),
 )
 
 

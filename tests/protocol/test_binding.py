@@ -62,6 +62,7 @@ from repertory.protocol import (
 from repertory.protocol.caller import CarriedLink
 from repertory.protocol.carriers import Frames, HttpCarrier, Push
 from repertory.protocol.testing import Job, obedient
+from tests.claims import claim
 
 CALL = Call()
 META = {
@@ -240,6 +241,7 @@ async def cutting_proxy(port: int, cut_after: int) -> AsyncIterator[tuple[str, C
         group.cancel_scope.cancel()
 
 
+@claim("a2a:resumed-streams")
 @pytest.mark.parametrize("cut_after", [100, 5_000, 40_000, 90_000])
 async def test_a_killed_connection_loses_and_repeats_nothing(
     http_agent: Any, cut_after: int
@@ -282,6 +284,7 @@ def request_of(request_: SendMessageRequest) -> Any:
     return request("a2a/SendMessage", {"request": request_.wire()})
 
 
+@claim("mcp:extension")
 async def test_a_client_must_declare_the_extension(http_agent: Any) -> None:
     """Spec: SEP-2133, a method of an extension needs the client's declaration, else -32021."""
     bare = {**META, "io.modelcontextprotocol/clientCapabilities": {}}
@@ -417,6 +420,7 @@ async def test_what_a_card_does_not_offer_is_refused() -> None:
                     await vendor(client, method, say("shout").wire())
 
 
+@claim("a2a:card")
 async def test_the_card_is_where_clients_look_for_it(http_agent: Any) -> None:
     """Spec: A2A 8.2, the well-known path; MCP, the extension's settings and a resource."""
     async with aiohttp.ClientSession() as session:

@@ -35,6 +35,7 @@ from repertory.protocol import (
     user_message,
     wait_for_end,
 )
+from tests.claims import claim
 
 SUBMITTED = Task(
     id="t",
@@ -132,6 +133,7 @@ async def followed(service: AgentService, *, after: int = 0, call: Call | None =
         ]
 
 
+@claim("a2a:complete-streams")
 @settings(max_examples=80, deadline=None, database=None)
 @given(
     st.integers(1, 8),

@@ -20,6 +20,7 @@ from mcp.types import NotificationParams, Request, RequestParams, Result
 
 from repertory.protocol import BINDING_URI, EXTENSION_ID, memory_card
 from repertory.protocol.a2a_sdk import register_binding
+from tests.claims import claim
 
 
 class Params(RequestParams):
@@ -69,6 +70,7 @@ def message(text: str, **more: Any) -> dict[str, Any]:
     }
 
 
+@claim("mcp:extension")
 async def test_an_unmodified_mcp_client_completes_a_task(http_agent: Any) -> None:
     """Spec: MCP 2026-07-28, vendor requests of an extension that the client declares."""
     listener = Listener()
@@ -107,6 +109,7 @@ def request(text: str, **more: Any) -> a2a.SendMessageRequest:
     return ParseDict({"message": message(text, **more)}, a2a.SendMessageRequest())
 
 
+@claim("a2a:custom-binding")
 async def test_an_a2a_client_streams_gets_lists_and_cancels(http_agent: Any) -> None:
     """Spec: A2A 12.8, behavior is that of the standard bindings, seen by the SDK's client."""
     with fail_after(10):

@@ -22,6 +22,7 @@ from repertory.protocol import (
     move,
     user_message,
 )
+from tests.claims import claim
 
 TERMINAL = {TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELED, TaskState.REJECTED}
 INTERRUPTED = {TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED}
@@ -37,6 +38,7 @@ def is_legal(now: TaskState | None, to: TaskState) -> bool:
     return to is not TaskState.SUBMITTED or now is TaskState.SUBMITTED
 
 
+@claim("a2a:life-cycle")
 @pytest.mark.parametrize("to", TaskState)
 @pytest.mark.parametrize("now", HERE)
 def test_a_task_moves_only_where_the_table_says(now: TaskState | None, to: TaskState) -> None:

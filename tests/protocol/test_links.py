@@ -32,6 +32,7 @@ from repertory.protocol import (
     user_message,
 )
 from repertory.protocol.envelope import _BY_REASON
+from tests.claims import claim
 
 CALL = Call()
 
@@ -121,6 +122,7 @@ async def test_a_stream_begins_with_the_task_and_is_in_order(link: Link) -> None
     assert last.status.state is TaskState.COMPLETED
 
 
+@claim("a2a:complete-streams")
 async def test_a_burst_of_a_thousand_events_arrives_whole_and_in_order(link: Link) -> None:
     """Ours: pushes may be dropped, events may not."""
     with fail_after(20):
@@ -162,6 +164,7 @@ async def test_a_subscriber_without_a_number_gets_the_task_as_it_stands(link: Li
             await numbered(link.subscribe_to_task(task.id, CALL))
 
 
+@claim("a2a:resumed-streams")
 async def test_a_reader_who_left_comes_back_without_loss_or_repeat(link: Link) -> None:
     """Ours: who left a stream goes on after the last number he saw."""
     with fail_after(20):
@@ -234,6 +237,7 @@ async def test_an_absent_task_is_not_found_by_any_operation(link: Link) -> None:
             await link.send_message(say("shout", task_id=absent), CALL)
 
 
+@claim("a2a:errors-by-reason")
 @pytest.mark.parametrize("reason", sorted(_BY_REASON))
 async def test_an_error_keeps_its_class_by_its_reason(link: Link, reason: str) -> None:
     """Ours: errors are told apart by reason; -32001 is also a time-out of the MCP SDK."""
@@ -273,6 +277,7 @@ async def test_a_task_that_ended_takes_no_message(link: Link) -> None:
             await link.send_message(say("more", task_id=task.id), CALL)
 
 
+@claim("mcp:trace-context")
 async def test_what_a_call_carries_arrives(link: Link) -> None:
     """Ours: deadline, budget, chain and trace travel; principal and tenant are the peer's to say."""
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -32,6 +32,7 @@ from repertory.protocol import (
     TaskStatus,
 )
 from repertory.protocol.wire import WireModel, camel_case, json_value, rfc3339
+from tests.claims import claim
 
 NAMES = sorted(a2a_pb2.DESCRIPTOR.message_types_by_name)
 OURS_ALONE = {"NumberedEvent", "EventPage"}
@@ -182,6 +183,7 @@ def test_a_model_has_exactly_the_fields_and_json_names_of_its_message(name: str)
         assert camel_case(field.name) == field.json_name
 
 
+@claim("a2a:proto-json")
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_official_types_print_is_read_and_printed_alike(name: str) -> None:
     """Spec: ProtoJSON, both directions, over generated messages."""

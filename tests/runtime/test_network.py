@@ -26,6 +26,7 @@ from repertory.protocol import (
 from repertory.runtime import Network, open_network
 from repertory.runtime.errors import SupervisionError
 from repertory.runtime.manifest import parse_manifest
+from tests.claims import claim
 
 
 class Echo(Agent):
@@ -136,6 +137,7 @@ async def test_a_chain_that_asks_itself_fails_at_once(tmp_path: Path) -> None:
         assert "would wait for itself for ever" in _words(task)
 
 
+@claim("a2a:once")
 async def test_the_same_message_is_one_task_per_principal(tmp_path: Path) -> None:
     """Ours: exactly one task per (principal, messageId), A2A's MAY made a promise."""
     async with _network(tmp_path, "  echo: {}\n", {"echo": Echo}) as network:
@@ -145,6 +147,7 @@ async def test_the_same_message_is_one_task_per_principal(tmp_path: Path) -> Non
         assert first == second != other
 
 
+@claim("a2a:scoping")
 async def test_a_foreign_task_answers_exactly_as_an_absent_one(tmp_path: Path) -> None:
     """Spec: A2A 1.0 section 13, scoping before any query."""
     async with _network(tmp_path, "  echo: {}\n", {"echo": Echo}) as network:
@@ -264,6 +267,7 @@ async def test_a_crash_costs_one_task_and_the_rest_go_on(tmp_path: Path) -> None
         assert "a bug of the agent" in _words(task)
 
 
+@claim("otp:intensity")
 async def test_too_many_crashes_end_the_network_with_the_reason(tmp_path: Path) -> None:
     """Spec: Erlang/OTP, intensity exceeded escalates."""
     more = "supervision: {intensity: 1, attempts: 5, escalate: network}\n"

@@ -16,6 +16,7 @@ from repertory.runtime import (
     parse_manifest,
 )
 from repertory.runtime.conditions import Condition
+from tests.claims import claim
 
 VERBS = st.sampled_from(["allow", "ask", "deny"])
 STRICTNESS = {"allow": 0, "ask": 1, "deny": 2}
@@ -263,6 +264,7 @@ async def test_a_validator_that_fails_denies() -> None:
     assert (await Policy([], [strange]).decide(post())).verb == "deny"
 
 
+@claim("goalfymax:safety")
 async def test_nothing_in_the_arguments_changes_the_rules() -> None:
     """Ours: what came from outside is data; it cannot widen what an agent may do."""
     policy = Policy([rule("deny", when="amount > 10")])

@@ -3,6 +3,7 @@
 import pytest
 
 from repertory.runtime.supervisor import Restart, Strategy, Supervisor, Verdict
+from tests.claims import claim
 
 _THREE: dict[str, Restart] = {"first": "permanent", "second": "permanent", "third": "permanent"}
 
@@ -15,6 +16,7 @@ class _Clock:
         return self.now
 
 
+@claim("otp:strategies")
 @pytest.mark.parametrize(
     ("strategy", "restarted"),
     [
@@ -31,6 +33,7 @@ def test_a_strategy_decides_who_is_restarted_with_the_crashed_one(
     assert supervisor.exited("second", abnormal=True) == Verdict(restart=restarted)
 
 
+@claim("otp:restart-kinds")
 @pytest.mark.parametrize(
     ("kind", "abnormal", "restarted"),
     [
@@ -51,6 +54,7 @@ def test_a_restart_kind_decides_whether_an_exit_is_answered(
     assert (verdict.down == ("only",)) is not restarted
 
 
+@claim("otp:intensity")
 def test_one_restart_more_than_the_intensity_within_the_period_is_too_many() -> None:
     """Spec: Erlang/OTP supervisor, maximum restart intensity."""
     clock = _Clock()

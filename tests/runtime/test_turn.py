@@ -22,6 +22,7 @@ from repertory.protocol import Artifact, Part, TaskState
 from repertory.runtime import Network, open_network
 from repertory.runtime.manifest import parse_manifest
 from repertory.xp_store import CheckSpec
+from tests.claims import claim
 
 _TOOLS = """
 tools:
@@ -214,6 +215,7 @@ async def test_an_unknown_outcome_fails_where_the_manifest_says_fail(tmp_path: P
         assert (task.metadata or {})["dev.repertory/reason"] == "OUTCOME_UNKNOWN"
 
 
+@claim("goalfymax:safety")
 async def test_a_denied_tool_call_is_refused_with_the_rules_reason(tmp_path: Path) -> None:
     """Ours: every outgoing action passes the policy; what the message says cannot widen it."""
     calls = Calls()
@@ -259,6 +261,7 @@ async def test_an_action_that_needs_a_person_goes_on_when_they_approve(tmp_path:
     assert (tmp_path / "calls.txt").exists()
 
 
+@claim("goalfymax:why-how-check")
 async def test_a_finished_task_leaves_a_pack_with_why_how_and_check(tmp_path: Path) -> None:
     """Paper: GoalfyMax, WHY, HOW and CHECK; recorded by the runtime, not by the agent's word."""
     calls = Calls()
@@ -289,6 +292,7 @@ async def test_a_finished_task_leaves_a_pack_with_why_how_and_check(tmp_path: Pa
         assert hit.pack.id == pack.id
 
 
+@claim("goalfymax:dialogue")
 async def test_a_conversation_is_remembered_within_its_context(tmp_path: Path) -> None:
     """Spec: A2A 1.0 contextId; short-term memory with a bound."""
     calls = Calls()

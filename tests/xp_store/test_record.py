@@ -28,6 +28,7 @@ from repertory.xp_store import (
     digest_of,
     pack_rows,
 )
+from tests.claims import claim
 
 MakeDraft = Callable[..., PackDraft]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -95,6 +96,7 @@ async def test_a_pack_reads_back_as_it_was_recorded(
     assert [verdict.passed for verdict in await store.verdicts(ref)] == [True]
 
 
+@claim("goalfymax:from-the-journal")
 async def test_a_pack_is_written_with_what_its_task_writes_or_not_at_all(
     store: PackStore, database: Database, make_draft: MakeDraft
 ) -> None:
@@ -111,6 +113,7 @@ async def test_a_pack_is_written_with_what_its_task_writes_or_not_at_all(
     assert (await store.count(), report.entries, report.problems) == (0, 0, ())
 
 
+@claim("goalfymax:trust")
 @pytest.mark.parametrize(("passed", "trust"), [(True, (2, 1)), (False, (1, 2)), (None, (1, 1))])
 async def test_only_a_decided_verdict_moves_trust(
     store: PackStore, make_draft: MakeDraft, passed: bool | None, trust: tuple[float, float]
