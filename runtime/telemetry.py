@@ -10,6 +10,7 @@ called is `named_spans`; when they begin and end is the runtime's matter.
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 from typing import TYPE_CHECKING
@@ -152,7 +153,10 @@ class Telemetry(NamedSpans):
             self._meters.journal_batch(size)
 
     def watch_mailboxes(self, depths: Callable[[], Mapping[str, int]]) -> None:
-        """Read the messages waiting for each agent from `depths` whenever metrics are collected."""
+        """Read the messages waiting for each agent whenever metrics are collected.
+
+        depths: called on the metric reader's own thread.
+        """
         if self._meters is not None:
             self._meters.watch_mailboxes(depths)
 
@@ -214,6 +218,39 @@ class Telemetry(NamedSpans):
         )
 
 
+@dataclass(slots=True)
+class _WaysOut:
+    """The SDK's part of a network's telemetry: what is opened here is closed here."""
+
+    processors: list["SpanProcessor"]
+    readers: list["MetricReader"]
+    resource: "Resource | None" = None
+    meters: "SdkMeterProvider | None" = None
+
+    def build(self, network: str, traces: bool, metrics: bool) -> None:
+        self.resource = network_resource(network)
+        if traces:
+            self.processors.append(otlp_spans())
+        if metrics:
+            self.readers.append(otlp_metrics())
+        if self.readers:
+            from opentelemetry.sdk.metrics import MeterProvider
+
+            self.meters = MeterProvider(self.readers, self.resource, shutdown_on_exit=False)
+
+    async def aclose(self) -> None:
+        if self.processors or self.meters is not None:
+            with move_on_after(_FLUSH_SECONDS + 1):
+                await to_thread.run_sync(self._close, abandon_on_cancel=True)
+
+    def _close(self) -> None:
+        for processor in self.processors:
+            processor.force_flush(int(_FLUSH_SECONDS * 1000))
+            processor.shutdown()
+        if self.meters is not None:
+            self.meters.shutdown(timeout_millis=_FLUSH_SECONDS * 1000)
+
+
 @asynccontextmanager
 async def open_telemetry(
     *,
@@ -235,27 +272,18 @@ async def open_telemetry(
     work and its database must outlive this. processors, metric_readers: further
     ways out, closed here.
     """
-    resource = None
-    exporters: list[SpanProcessor] = list(processors)
-    readers = list(metric_readers)
-    if otlp and spans and tracer_provider is None and exports("TRACES"):
-        resource = network_resource(network)
-        exporters.append(otlp_spans())
-    if otlp and meter_provider is None and exports("METRICS"):
-        readers.append(otlp_metrics())
-    meters: SdkMeterProvider | None = None
-    if meter_provider is None and readers:
-        from opentelemetry.sdk import metrics
-
-        meters = metrics.MeterProvider(
-            readers, resource or network_resource(network), shutdown_on_exit=False
-        )
+    trace_out = otlp and spans and tracer_provider is None and exports("TRACES")
+    metrics_out = otlp and meter_provider is None and exports("METRICS")
+    ways = _WaysOut(list(processors), list(metric_readers) if meter_provider is None else [])
+    if trace_out or metrics_out or ways.readers:
+        # The SDK detects resources on threads and waits for them.
+        await to_thread.run_sync(ways.build, network, trace_out, metrics_out)
     telemetry = Telemetry(
         tracer_provider=tracer_provider,
-        meter_provider=meter_provider or meters,
+        meter_provider=meter_provider or ways.meters,
         store=store,
-        processors=exporters,
-        resource=resource,
+        processors=ways.processors,
+        resource=ways.resource,
         content=content,
         spans=spans,
         network=network,
@@ -270,27 +298,12 @@ async def open_telemetry(
                 with CancelScope(shield=True):
                     if store is not None:
                         await store.aclose()
-                    await _shut_down(exporters, meters)
+                    await ways.aclose()
     except BaseExceptionGroup as group:
         # The store's task raises nothing, so a single exception is the block's own.
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from None
         raise
-
-
-async def _shut_down(
-    exporters: Sequence["SpanProcessor"], meters: "SdkMeterProvider | None"
-) -> None:
-    def close() -> None:
-        for processor in exporters:
-            processor.force_flush(int(_FLUSH_SECONDS * 1000))
-            processor.shutdown()
-        if meters is not None:
-            meters.shutdown(timeout_millis=_FLUSH_SECONDS * 1000)
-
-    if exporters or meters is not None:
-        with move_on_after(_FLUSH_SECONDS + 1):
-            await to_thread.run_sync(close, abandon_on_cancel=True)
 
 
 def _end_sdk(span: Span, sdk: otel_trace.Span) -> None:

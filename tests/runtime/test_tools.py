@@ -26,6 +26,7 @@ from repertory.runtime.manifest import ToolServer as Entry
 from repertory.runtime.telemetry import Telemetry
 from repertory.runtime.tool_server import IDEMPOTENCY_KEY, McpToolServer
 from repertory.runtime.tools import ToolBox, open_local_tool_server, open_tool_server
+from tests.claims import claim
 
 SERVERS = Path(__file__).parent / "servers"
 SDK_DESK = str(SERVERS / "desk.py")
@@ -131,6 +132,7 @@ async def test_a_child_sees_the_allow_listed_environment_and_its_manifests_folde
     assert found["folder"] == str(tmp_path)
 
 
+@claim("mcp:trace-context")
 async def test_the_idempotency_key_and_the_trace_reach_the_server(tmp_path: Path) -> None:
     """Ours: both travel in `_meta`; the SDK's own injection does not replace the traceparent."""
     span = Telemetry().tool("desk.seen", parent="")
@@ -296,6 +298,7 @@ async def test_a_tools_own_failure_is_a_result() -> None:
             assert server.state == "running"
 
 
+@claim("mcp:both-eras")
 @pytest.mark.parametrize("program", [SDK_DESK, PLAIN_DESK], ids=["2026-07-28", "2025-11-25"])
 async def test_a_server_is_spoken_to_in_the_version_it_knows(program: str, tmp_path: Path) -> None:
     """Spec: MCP, both eras; without server/discover the handshake of 2025 is used."""
@@ -396,21 +399,24 @@ async def test_one_broken_http_request_leaves_the_others_of_its_connection_alone
 
 async def test_a_hanging_server_that_ignores_its_closed_input_is_killed(tmp_path: Path) -> None:
     """Ours: no orphan, also not of a server that has to be killed, nor its children."""
+    told = tmp_path / "told"
+    os.mkfifo(told)
     script = (
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        f"open({str(tmp_path / 'pids')!r}, 'w').write(str(child.pid) + chr(10))\n"
+        f"open({str(told)!r}, 'w').write(str(child.pid))\n"
         "time.sleep(60)\n"
     )
-    entry = Entry(command=("python", "-c", script), seconds=1)
+    entry = Entry(command=("python", "-c", script))
     with fail_after(20):
         async with open_tool_server("stuck", entry, tmp_path) as server:
-            with pytest.raises(ToolServerError, match="did not list its tools within 1 s"):
-                await server.list_tools()
+            async with create_task_group() as tasks:
+                tasks.start_soon(server.list_tools)
+                grandchild = int(await to_thread.run_sync(told.read_text))
+                tasks.cancel_scope.cancel()
             pid = server.pid
             assert pid is not None
-    grandchild = int((tmp_path / "pids").read_text())
     assert not exists(pid)
     assert not await to_thread.run_sync(_runs, grandchild)
 
