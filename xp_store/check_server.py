@@ -50,6 +50,15 @@ _MAY_IMPORT = (
 Answer = tuple[bool | None, str]
 _NOBODY = 65534
 _MAX_ANSWER = 64 * 1024
+# What changes something outside without a descriptor and without raising an audit event.
+_UNAUDITED = (
+    "mkfifo",
+    "mknod",
+    "sched_setaffinity",
+    "sched_setparam",
+    "sched_setscheduler",
+    "setpriority",
+)
 _HARMLESS = frozenset(
     {
         "builtins.id",
@@ -184,6 +193,10 @@ def _become_harmless(request: dict[str, Any], send: int) -> None:
                 raise
     # What a check prints must not stand where its verdict is read.
     sys.stdout = sys.stderr = io.StringIO()
+    for name in _UNAUDITED:
+        for module in (os, sys.modules[os.name]):
+            if hasattr(module, name):
+                delattr(module, name)
     sys.addaudithook(_refuse)
 
 
