@@ -23,7 +23,9 @@ _OPENAPI = {
         "/v1/chat/completions": {
             "post": {
                 "requestBody": {
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Chat"}}}
+                    "content": {
+                        "application/json": {"schema": {"$ref": "#/components/schemas/Chat"}}
+                    }
                 }
             }
         },

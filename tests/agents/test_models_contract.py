@@ -53,9 +53,7 @@ async def model(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-async def test_every_model(
-    check: Callable[[ChatModel], Awaitable[None]], model: ChatModel
-) -> None:
+async def test_every_model(check: Callable[[ChatModel], Awaitable[None]], model: ChatModel) -> None:
     """Ours: agents need not know which engine answers them."""
     assert isinstance(model, ChatModel)
     with fail_after(5):
