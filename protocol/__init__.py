@@ -9,9 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .binding import (
-        agent_server,
+    from .answering import (
+        Asker,
         local_identity,
+    )
+    from .binding import (
+        AgentServer,
+        agent_server,
         serve_stdio,
     )
     from .cards import (
@@ -160,9 +164,11 @@ _MODULE_OF = {
     "AgentExtension": "cards",
     "AgentInterface": "cards",
     "AgentProvider": "cards",
+    "AgentServer": "binding",
     "AgentService": "service",
     "AgentSkill": "cards",
     "Artifact": "messages",
+    "Asker": "answering",
     "AuthenticationInfo": "operations",
     "AuthorizationCodeOAuthFlow": "cards",
     "BINDING_URI": "envelope",
@@ -251,7 +257,7 @@ _MODULE_OF = {
     "follow": "following",
     "is_interrupted": "lifecycle",
     "is_terminal": "lifecycle",
-    "local_identity": "binding",
+    "local_identity": "answering",
     "mcp_endpoint": "endpoints",
     "memory_card": "testing",
     "move": "lifecycle",
@@ -286,9 +292,11 @@ __all__ = [
     "AgentExtension",
     "AgentInterface",
     "AgentProvider",
+    "AgentServer",
     "AgentService",
     "AgentSkill",
     "Artifact",
+    "Asker",
     "AuthenticationInfo",
     "AuthorizationCodeOAuthFlow",
     "Backoff",

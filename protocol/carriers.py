@@ -17,10 +17,9 @@ from typing import Any, Final, Protocol
 import aiohttp
 import orjson
 
-from .envelope import EXTENSION_ID, TASK_EVENT, error_from_wire
+from .envelope import EXTENSION_ID, MCP_VERSION, TASK_EVENT, error_from_wire
 from .errors import InvalidAgentResponseError, LinkError, RemoteError, RepertoryError
 
-MCP_VERSION: Final = "2026-07-28"
 # The server pings a silent stream every 15 s and holds a request for at most 20 s,
 # so a wire with nothing on it for this long is dead.
 SILENCE_SECONDS: Final = 60.0

@@ -33,6 +33,7 @@ from .service import Budget, Call
 EXTENSION_ID: Final = "dev.repertory/a2a"
 BINDING_URI: Final = "https://repertory.dev/bindings/a2a-over-mcp/v1"
 A2A_VERSION: Final = "1.0"
+MCP_VERSION: Final = "2026-07-28"
 CARD_RESOURCE: Final = "a2a://agent-card"
 WELL_KNOWN_CARD: Final = "/.well-known/agent-card.json"
 TASK_EVENT: Final = "notifications/a2a/taskEvent"
@@ -51,7 +52,6 @@ PUSH_CONFIG_METHODS: Final = (
     "a2a/ListTaskPushNotificationConfigs",
     "a2a/DeleteTaskPushNotificationConfig",
 )
-STREAMED: Final = frozenset({SEND_STREAMING_MESSAGE, SUBSCRIBE_TO_TASK})
 
 VERSION_KEY: Final = "a2a-version"
 EXTENSIONS_KEY: Final = "a2a-extensions"
