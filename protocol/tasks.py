@@ -74,7 +74,8 @@ class StreamResponse(WireModel):
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         payloads = (self.task, self.message, self.status_update, self.artifact_update)
-        count = 4 - payloads.count(None)
+        # By identity: `count(None)` would ask each model whether it equals None.
+        count = sum(payload is not None for payload in payloads)
         require_one(self, count, "task, message, statusUpdate, artifactUpdate")
         return self
 
