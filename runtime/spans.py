@@ -20,7 +20,7 @@ from anyio import Event, move_on_after
 from repertory.xp_store import Database, StoreError
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +92,7 @@ class Recorded(Protocol):
 class SpanStore:
     """A bounded queue of spans before a table of the network's database.
 
-    Give it to `open_telemetry`, which runs and closes it. It is also a span
-    processor, so that a user's own tracer provider can feed it: everything that
-    provider records then goes to this table. keep: the rows that stay.
+    Give it to `open_telemetry`, which runs and closes it. keep: the rows that stay.
     """
 
     def __init__(
@@ -111,6 +109,11 @@ class SpanStore:
         self._closed = False
         self._batches = 0
         self.dropped = 0
+
+    @property
+    def waiting(self) -> int:
+        """Spans that are not written yet."""
+        return len(self._queue)
 
     def add(self, span: Recorded | SpanRow) -> None:
         """Take a span, started or ended; never waits, drops it when the queue is full."""
@@ -174,25 +177,24 @@ class SpanStore:
                 "DELETE FROM span WHERE id <= (SELECT max(id) FROM span) - ?", (self._keep,)
             )
 
-    # -- the SDK's SpanProcessor ------------------------------------------------
 
-    def on_start(self, span: Any, parent_context: Any = None) -> None:
-        """Nothing: a foreign span is kept when it ends."""
+def span_processor(store: SpanStore) -> "SpanProcessor":
+    """A processor that puts every ended span of an SDK tracer provider into `store`.
 
-    def _on_ending(self, span: Any) -> None:
-        """Nothing."""
+    For a program that wants the spans of its own provider in the network's store
+    too; the network's own spans are there without it. Flushing needs the event
+    loop, so `force_flush` only says whether nothing waits: await `SpanStore.flush`.
+    """
+    from opentelemetry.sdk.trace import SpanProcessor
 
-    def on_end(self, span: "ReadableSpan") -> None:
-        """Take an ended span of the OpenTelemetry SDK."""
-        self.add(row_of(span))
+    class StoreProcessor(SpanProcessor):
+        def on_end(self, span: "ReadableSpan") -> None:
+            store.add(row_of(span))
 
-    def shutdown(self) -> None:
-        """Take no more spans; what waits is written by `aclose`."""
-        self._closed = True
+        def force_flush(self, timeout_millis: int = 30_000) -> bool:
+            return store.waiting == 0
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """False while spans wait: writing needs the event loop, so await `flush` instead."""
-        return not self._queue
+    return StoreProcessor()
 
 
 def row_of(span: "ReadableSpan") -> SpanRow:

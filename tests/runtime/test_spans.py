@@ -8,7 +8,7 @@ from anyio import fail_after
 from opentelemetry.sdk.trace import TracerProvider
 from rich.console import Console
 
-from repertory.runtime.spans import SpanRow, SpanStore, load_trace
+from repertory.runtime.spans import SpanRow, SpanStore, load_trace, span_processor
 from repertory.runtime.telemetry import Telemetry, open_telemetry
 from repertory.runtime.trace_view import render_tree, trace_tree, tree_json
 from repertory.xp_store import Database, open_database
@@ -175,7 +175,7 @@ async def test_a_users_own_provider_can_feed_the_store_too() -> None:
         async with open_database("sqlite:///:memory:") as database:
             store = SpanStore(database)
             provider = TracerProvider(shutdown_on_exit=False)
-            provider.add_span_processor(store)
+            provider.add_span_processor(span_processor(store))
             with provider.get_tracer("the user's").start_as_current_span("request") as span:
                 span.set_attribute("a2a.task.id", "t1")
             assert provider.force_flush() is False

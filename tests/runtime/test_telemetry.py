@@ -58,7 +58,7 @@ async def otlp_sink(received: list[bytes]) -> AsyncIterator[str]:
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *_: object) -> None:  # noqa: A002 -- the standard library's name
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:

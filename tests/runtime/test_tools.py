@@ -33,8 +33,9 @@ SDK_DESK = str(SERVERS / "desk.py")
 PLAIN_DESK = str(SERVERS / "plain_desk.py")
 
 
-def stdio(**options: Any) -> Entry:
-    return Entry.model_validate({"command": ("python", PLAIN_DESK), **options})
+def stdio(*command: str, **options: Any) -> Entry:
+    """A manifest's entry for a command; the plain desk without one."""
+    return Entry.model_validate({"command": command or ("python", PLAIN_DESK), **options})
 
 
 def exists(pid: int) -> bool:
@@ -59,7 +60,7 @@ async def http_desk() -> AsyncIterator[tuple[Entry, int]]:
     )
     listener.close()
     try:
-        yield Entry(url=f"http://127.0.0.1:{port}/mcp", seconds=20), process.pid
+        yield Entry.model_validate({"url": f"http://127.0.0.1:{port}/mcp"}), process.pid
     finally:
         if process.returncode is None:
             process.kill()
@@ -105,15 +106,17 @@ async def test_a_child_server_is_started_at_its_first_use_and_gone_after_the_blo
     """Ours: lazy start; no orphan is left, also not as a zombie."""
     with fail_after(20):
         async with open_tool_server("desk", stdio(), tmp_path) as server:
-            assert (server.state, server.pid) == ("idle", None)
+            before = server.pid
+            states: list[str] = [server.state]
             names = [spec.name for spec in await server.list_tools()]
             assert "desk.echo" in names
-            assert server.state == "running"
+            states.append(server.state)
             pid = server.pid
             assert pid is not None
             assert exists(pid)
     assert not exists(pid)
-    assert server.state == "closed"
+    assert before is None
+    assert [*states, server.state] == ["idle", "running", "closed"]
 
 
 async def test_a_child_sees_the_allow_listed_environment_and_its_manifests_folder(
@@ -302,7 +305,7 @@ async def test_a_tools_own_failure_is_a_result() -> None:
 @pytest.mark.parametrize("program", [SDK_DESK, PLAIN_DESK], ids=["2026-07-28", "2025-11-25"])
 async def test_a_server_is_spoken_to_in_the_version_it_knows(program: str, tmp_path: Path) -> None:
     """Spec: MCP, both eras; without server/discover the handshake of 2025 is used."""
-    entry = Entry(command=("python", program))
+    entry = stdio("python", program)
     with fail_after(30):
         async with open_tool_server("desk", entry, tmp_path) as server:
             assert (await server.call("echo", {"text": "hello"})).content == "hello"
@@ -314,7 +317,7 @@ async def test_a_server_is_spoken_to_in_the_version_it_knows(program: str, tmp_p
 
 async def test_a_command_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
     """Ours: dialing again would fail alike, so nobody waits for a backoff."""
-    entry = Entry(command=("no-such-program-here",))
+    entry = stdio("no-such-program-here")
     with fail_after(5):
         async with open_tool_server("desk", entry, tmp_path) as server:
             with pytest.raises(ToolServerError, match="no-such-program-here") as failure:
@@ -329,7 +332,7 @@ async def test_a_server_that_ends_before_it_speaks_is_dialed_a_bounded_number_of
     """Ours: bounded re-dial; what the server said last is in the error."""
     log = tmp_path / "starts"
     script = f"open({str(log)!r}, 'a').write('x'); raise SystemExit('no ledger file')"
-    entry = Entry(command=("python", "-c", script))
+    entry = stdio("python", "-c", script)
     with fail_after(20):
         async with open_tool_server("desk", entry, tmp_path) as server:
             with pytest.raises(ToolServerError, match=r"exit status 1.*no ledger file"):
@@ -408,7 +411,7 @@ async def test_a_hanging_server_that_ignores_its_closed_input_is_killed(tmp_path
         f"open({str(told)!r}, 'w').write(str(child.pid))\n"
         "time.sleep(60)\n"
     )
-    entry = Entry(command=("python", "-c", script))
+    entry, grandchild = stdio("python", "-c", script), 0
     with fail_after(20):
         async with open_tool_server("stuck", entry, tmp_path) as server:
             async with create_task_group() as tasks:
