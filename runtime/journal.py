@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any, TextIO
@@ -254,8 +255,8 @@ class Journal:
             if also is not None:
                 also(connection)
 
-        await self.database.transact(unit)
-        record.publish(numbered)
+        # Published by the commit itself: a caller that is cancelled meanwhile tears no log.
+        await self.database.transact(unit, partial(record.publish, numbered))
 
     async def note_attempt(self, record: TaskRecord) -> None:
         """Count a crash of the agent while it worked on the task."""

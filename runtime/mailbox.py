@@ -33,7 +33,7 @@ class Mailbox:
         self._busy: Counter[Context] = Counter()
         self._placed: set[str] = set()
         self._ready: deque[Context] = deque()
-        self._arrived = anyio.Event()
+        self._arrived: anyio.Event | None = None
         self.depth = 0
 
     async def wait_for_room(self) -> None:
@@ -62,6 +62,8 @@ class Mailbox:
         await self._places.acquire()
         try:
             while not self._ready:
+                if self._arrived is None:
+                    self._arrived = anyio.Event()
                 await self._arrived.wait()
         except BaseException:
             self._places.release()
@@ -95,5 +97,6 @@ class Mailbox:
             del self._busy[context]
         if context in self._waiting and context not in self._busy and context not in self._ready:
             self._ready.append(context)
-            arrived, self._arrived = self._arrived, anyio.Event()
-            arrived.set()
+            if self._arrived is not None:
+                self._arrived.set()
+                self._arrived = None

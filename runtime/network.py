@@ -130,7 +130,7 @@ class Network:
     _watchers: set[MemoryObjectSendStream[NetworkEvent]] = field(default_factory=set)
     _draining: bool = False
     _closing: bool = False
-    _moved: anyio.Event = field(default_factory=anyio.Event)
+    _moved: anyio.Event | None = None
     _group: TaskGroup | None = None
     _exits: MemoryObjectSendStream[tuple[str, Exception]] | None = None
 
@@ -235,10 +235,13 @@ class Network:
                 agent,
                 _message(content, context_id, message_id),
                 self._call(principal, tenant, within, span.traceparent),
+                wait=True,
             )
             span.set("a2a.task.id", task.id)
-            reading = Call(principal=principal, tenant=tenant, traceparent=span.traceparent)
-            task = await wait_for_end(self.service(agent), task, reading)
+            if not is_terminal(task.status.state):
+                # It waits for a person, which may take longer than any call.
+                reading = Call(principal=principal, tenant=tenant, traceparent=span.traceparent)
+                task = await wait_for_end(self.service(agent), task, reading)
             if task.status.state is not TaskState.COMPLETED:
                 span.set("error.type", task.status.state.name)
             return task
@@ -264,13 +267,10 @@ class Network:
             span.set("a2a.task.id", task.id)
             return task.id
 
-    async def _send(self, agent: str, message: Message, call: Call) -> Task:
+    async def _send(self, agent: str, message: Message, call: Call, *, wait: bool = False) -> Task:
+        configuration = None if wait else SendMessageConfiguration(return_immediately=True)
         response = await self.service(agent).send_message(
-            SendMessageRequest(
-                message=message,
-                configuration=SendMessageConfiguration(return_immediately=True),
-            ),
-            call,
+            SendMessageRequest(message=message, configuration=configuration), call
         )
         if response.task is None:
             raise NetworkError(f"agent {agent} answered without a task", agent=agent)
@@ -369,8 +369,7 @@ class Network:
     async def idle(self) -> None:
         """Wait until no task is at work: each has ended, or waits for a person."""
         while any(not record.park for record in self._pending()):
-            moved = self._moved
-            await moved.wait()
+            await self._wait_for_move()
 
     async def drain(self, grace: float = GRACE) -> None:
         """Take no new work, give running work `grace` seconds to end, and journal the rest."""
@@ -379,8 +378,7 @@ class Network:
             while any(host.running for host in self._hosts.values()) and any(
                 not record.park for record in self._pending() if self._runs(record)
             ):
-                moved = self._moved
-                await moved.wait()
+                await self._wait_for_move()
 
     def takes_work(self, call: Call) -> bool:
         """Whether a message may be accepted: while draining only what running work needs."""
@@ -426,8 +424,14 @@ class Network:
 
     def moved(self, _: TaskRecord | None = None) -> None:
         """Let those who wait for the network to be idle look again."""
-        moved, self._moved = self._moved, anyio.Event()
-        moved.set()
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None
+
+    async def _wait_for_move(self) -> None:
+        if self._moved is None:
+            self._moved = anyio.Event()
+        await self._moved.wait()
 
     def _published(self, record: TaskRecord, events: Sequence[NumberedEvent]) -> None:
         for watcher in self._watchers:

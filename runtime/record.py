@@ -67,7 +67,7 @@ class TaskRecord:
     listener: "Callable[[TaskRecord, Sequence[NumberedEvent]], None] | None" = None
     _folded: Task | None = None
     _folded_to: int = 0
-    _changed: anyio.Event = field(default_factory=anyio.Event)
+    _changed: anyio.Event | None = None
 
     @property
     def ended(self) -> bool:
@@ -106,8 +106,9 @@ class TaskRecord:
         self.events.extend(fresh)
         if self.listener is not None:
             self.listener(self, fresh)
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     def snapshot(self) -> Task:
         """The task as its published log says."""
@@ -132,6 +133,8 @@ class TaskRecord:
     async def wait_beyond(self, sequence: int) -> None:
         """Wait until an event above `sequence` is published, or the task has ended."""
         while self.last_sequence <= sequence and not self.ended:
+            if self._changed is None:
+                self._changed = anyio.Event()
             await self._changed.wait()
 
     def inputs(self) -> dict[str, Message]:

@@ -535,8 +535,8 @@ class RunningTurn:
             return
         self._emitted.add(key)
         marks = {**(artifact.metadata or {}), **self._marks()}
-        await self._begin_work()
         await self._append(
+            *self._first_words(),
             StreamResponse(
                 artifact_update=TaskArtifactUpdateEvent(
                     task_id=self.task_id,
@@ -620,9 +620,15 @@ class RunningTurn:
         return agent_message(text, task_id=self.task_id, context_id=self.context_id)
 
     async def _begin_work(self) -> None:
-        """Say WORKING before the first slow effect; a quick task says it with its end."""
-        if self._record.now is TaskState.SUBMITTED:
-            await self._append(self._update(TaskState.WORKING, None, None))
+        """Say WORKING before the first slow effect; a quick task says it with its first words."""
+        if first := self._first_words():
+            await self._append(*first)
+
+    def _first_words(self) -> tuple[StreamResponse, ...]:
+        """WORKING, when the task has not said it yet."""
+        if self._record.now is not TaskState.SUBMITTED:
+            return ()
+        return (self._update(TaskState.WORKING, None, None),)
 
     async def _status(
         self,
@@ -632,10 +638,8 @@ class RunningTurn:
         *,
         also: Callable[[Any], Any] | None = None,
     ) -> None:
-        events = [self._update(state, message, metadata)]
-        if self._record.now is TaskState.SUBMITTED and state is not TaskState.WORKING:
-            events.insert(0, self._update(TaskState.WORKING, None, None))
-        await self._append(*events, also=also)
+        first = () if state is TaskState.WORKING else self._first_words()
+        await self._append(*first, self._update(state, message, metadata), also=also)
 
     def _update(
         self, state: TaskState, message: Message | None, metadata: Mapping[str, Any] | None
@@ -652,9 +656,7 @@ class RunningTurn:
     async def _append(
         self, *events: StreamResponse, also: Callable[[Any], Any] | None = None
     ) -> None:
-        # A write that was begun is finished: a turn may be cancelled, its log may not be torn.
-        with anyio.CancelScope(shield=True):
-            await self._host.network.journal.append(self._record, *events, also=also)
+        await self._host.network.journal.append(self._record, *events, also=also)
 
     async def _on_park(self, what: str) -> None:
         if self._record.park != what and what != "person":

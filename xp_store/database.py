@@ -34,16 +34,21 @@ _SQLITE_URL = "sqlite:///"
 
 
 class _Job:
-    __slots__ = ("error", "future", "loop", "result", "unit")
+    __slots__ = ("error", "future", "loop", "result", "then", "unit")
 
-    def __init__(self, unit: Unit, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, unit: Unit, loop: asyncio.AbstractEventLoop, then: Callable[[], None] | None = None
+    ) -> None:
         self.unit = unit
+        self.then = then
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
 
     def settle(self) -> None:
+        if self.then is not None and self.error is None:
+            self.then()
         if self.future.done():
             return
         if self.error is not None:
@@ -90,15 +95,19 @@ class Database:
     def in_memory(self) -> bool:
         return self.path == ":memory:"
 
-    async def transact(self, unit: Callable[[sqlite3.Connection], T]) -> T:
+    async def transact(
+        self, unit: Callable[[sqlite3.Connection], T], then: Callable[[], None] | None = None
+    ) -> T:
         """Run `unit` in the next commit and return its result once that is durable.
 
-        Cancelling gives up the answer, not the write.
+        Cancelling gives up the answer, not the write. then: called on the event
+        loop once the write is durable, in the order of the commits, also when the
+        answer was given up.
 
         Raises:
             StoreError: The database refused (disk full, corrupt, locked for too long).
         """
-        result: T = await self._put(self._writes, unit)
+        result: T = await self._put(self._writes, unit, then)
         return result
 
     async def read(self, unit: Callable[[sqlite3.Connection], T]) -> T:
@@ -116,10 +125,15 @@ class Database:
 
         await self.transact(create)
 
-    async def _put(self, where: "queue.SimpleQueue[_Job | None]", unit: Unit) -> Any:
+    async def _put(
+        self,
+        where: "queue.SimpleQueue[_Job | None]",
+        unit: Unit,
+        then: Callable[[], None] | None = None,
+    ) -> Any:
         if self._closed:
             raise StoreError(f"the store {self.path} is closed; nothing was written", path=self.path)
-        job = _Job(unit, asyncio.get_running_loop())
+        job = _Job(unit, asyncio.get_running_loop(), then)
         where.put(job)
         return await job.future
 
