@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .features import ServerFeatures
@@ -107,6 +107,23 @@ def read_chat(
         )
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise AnswerShapeError(f"a choice is malformed ({error})") from error
+
+
+def merge_candidates(results: Sequence[ChatResult]) -> ChatResult:
+    """The candidates of several requests as those of one."""
+    if len(results) == 1:
+        return results[0]
+    return results[0].model_copy(
+        update={
+            "texts": tuple(text for result in results for text in result.texts),
+            "logprobs": tuple(each for result in results for each in result.logprobs),
+            "tokens_in": sum(result.tokens_in for result in results),
+            "tokens_out": sum(result.tokens_out for result in results),
+            "cached_tokens": sum(result.cached_tokens for result in results),
+            "seconds": sum(result.seconds for result in results),
+            "usd": sum(result.usd for result in results),
+        }
+    )
 
 
 def parse_json(text: str) -> Any:

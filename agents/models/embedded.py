@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from repertory.agents.errors import ModelUnavailableError
 from repertory.xp_store import SMOLLM2, find_weights
 
+from .answers import merge_candidates
 from .deadlines import out_of_time
 from .openai import OpenAIModel, Retry
 from .ports import (
@@ -51,6 +52,7 @@ _PROGRAM = Path(__file__).with_name("serve_embedded.py")
 _START_SECONDS = 120.0
 _STOP_SECONDS = 5.0
 _LONGEST_LINE = 65_536
+_Candidates = TypeVar("_Candidates", ChatRequest, CompletionRequest)
 _Result = TypeVar("_Result", ChatResult, LabelScores)
 
 
@@ -117,17 +119,31 @@ class EmbeddedModel:
         if request.json_schema is not None:
             bounded = bounded_schema(request.json_schema)
             request = request.model_copy(update={"json_schema": bounded})
-        return await self._ask(lambda model: model.chat(request, context), context)
+        return merge_candidates(
+            [
+                await self._ask(partial(OpenAIModel.chat, request=each, context=context), context)
+                for each in self._rounds(request)
+            ]
+        )
 
     async def complete(
         self, request: CompletionRequest, context: ModelContext = NO_CONTEXT
     ) -> ChatResult:
         require_tier(self._info, request.duty)
-        return await self._ask(lambda model: model.complete(request, context), context)
+        return merge_candidates(
+            [
+                await self._ask(
+                    partial(OpenAIModel.complete, request=each, context=context), context
+                )
+                for each in self._rounds(request)
+            ]
+        )
 
     async def score(self, request: ScoreRequest, context: ModelContext = NO_CONTEXT) -> LabelScores:
         require_tier(self._info, request.duty)
-        return await self._ask(lambda model: model.score(request, context), context)
+        return await self._ask(
+            partial(OpenAIModel.score, request=request, context=context), context
+        )
 
     async def probe(self) -> ModelHealth:
         """Start the model if need be, and ask it."""
@@ -136,7 +152,7 @@ class EmbeddedModel:
         except ModelUnavailableError as error:
             return ModelHealth(False, detail=error.sentence)
         health = await child.model.probe()
-        version = importlib.metadata.version("xllamacpp")
+        version = await anyio.to_thread.run_sync(importlib.metadata.version, "xllamacpp")
         return ModelHealth(health.answers, f"xllamacpp {version}", health.features, health.detail)
 
     async def aclose(self) -> None:
@@ -145,6 +161,13 @@ class EmbeddedModel:
         with anyio.CancelScope(shield=True):
             async with self._changing:
                 await self._stop()
+
+    def _rounds(self, request: _Candidates) -> Iterator[_Candidates]:
+        """The request for `n` candidates as requests that the engine takes: one slot for each."""
+        for start in range(0, request.n, self._slots):
+            seed = None if request.seed is None else request.seed + start
+            count = min(self._slots, request.n - start)
+            yield request.model_copy(update={"n": count, "seed": seed})
 
     async def _ask(
         self, ask: Callable[[OpenAIModel], Awaitable[_Result]], context: ModelContext

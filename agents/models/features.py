@@ -66,7 +66,8 @@ def read_features(
     elif engine == "vllm":
         # A proxy may hide /openapi.json; these two are vLLM's since it speaks OpenAI.
         features |= {"json_schema", "logprobs"}
-    if "/tokenize" in (openapi or {}).get("paths", {}):
+    paths = (openapi or {}).get("paths")
+    if isinstance(paths, Mapping) and "/tokenize" in paths:
         features.add("tokenize")
     return ServerFeatures(
         engine=engine,
