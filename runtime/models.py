@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio.to_thread
 
-from repertory.agents import ChatModel
-from repertory.agents.models import (
+from repertory.agents import (
+    ChatModel,
     CircuitBreaker,
     FunctionModel,
     OpenAIModel,
