@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from .inspection import check_manifest
     from .kinds import load_kind, load_reference
     from .manifest import Manifest, load_manifest, parse_manifest
-    from .network import Network, NetworkEvent, TaskRow, open_network
+    from .network import Network, NetworkEvent, TaskSummary, open_network
     from .policy import Action, Decision, Policy, Rule, Validator
     from .report import Outcome, RunReport
+    from .web import network_app, serve
 
 _MODULE_OF = {
     "Action": "policy",
@@ -44,14 +45,16 @@ _MODULE_OF = {
     "PortInUseError": "errors",
     "Rule": "policy",
     "RunReport": "report",
-    "TaskRow": "network",
+    "TaskSummary": "network",
     "Validator": "policy",
     "check_manifest": "inspection",
     "load_kind": "kinds",
     "load_manifest": "manifest",
     "load_reference": "kinds",
+    "network_app": "web",
     "open_network": "network",
     "parse_manifest": "manifest",
+    "serve": "web",
 }
 
 __all__ = [
@@ -72,14 +75,16 @@ __all__ = [
     "PortInUseError",
     "Rule",
     "RunReport",
-    "TaskRow",
+    "TaskSummary",
     "Validator",
     "check_manifest",
     "load_kind",
     "load_manifest",
     "load_reference",
+    "network_app",
     "open_network",
     "parse_manifest",
+    "serve",
 ]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
@@ -598,7 +599,7 @@ async def open_network(
         SupervisionError: An agent crashed more often than the manifest allows.
     """
     if not isinstance(manifest, Manifest):
-        manifest = load_manifest(manifest)
+        manifest = await anyio.to_thread.run_sync(load_manifest, manifest)
     url = store_url or manifest.store_url
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(owned(url))
