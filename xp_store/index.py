@@ -161,11 +161,11 @@ class ChromaIndex:
         self._model = model
         with self._busy, self._translated():
             self._disconnect()
-            for entry in self.folder.iterdir():
-                if entry.is_dir():
-                    shutil.rmtree(entry)
-                elif entry.name != _LOCK_FILE:
-                    entry.unlink()
+            old = self._generations()
+            # A folder of a new name: Chroma remembers in memory that it failed to open one.
+            (self.folder / f"{int(old[-1].name) + 1 if old else 1:06}").mkdir()
+            for each in old:
+                shutil.rmtree(each)
             self._connect()
 
     def close(self) -> None:
@@ -181,9 +181,13 @@ class ChromaIndex:
         from chromadb.config import Settings
 
         settings = Settings(anonymized_telemetry=False)
-        client = chromadb.PersistentClient(str(self.folder), settings=settings)
+        newest = self._generations()[-1:] or [self.folder / "000001"]
+        client = chromadb.PersistentClient(str(newest[0]), settings=settings)
         assert isinstance(client, Client)
         self._client = client
+
+    def _generations(self) -> list[Path]:
+        return sorted(each for each in self.folder.iterdir() if each.name.isdecimal())
 
     def _disconnect(self) -> None:
         client, self._client = self._client, None

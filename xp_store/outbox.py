@@ -74,6 +74,7 @@ class Indexer:
         self._round = anyio.Event()
         self._failure = ""
         self._index_wanted = False
+        self._started = anyio.Event()
 
     def notify(self) -> None:
         """Say that the outbox may hold something; from the event loop's thread."""
@@ -96,6 +97,7 @@ class Indexer:
         """Serve the outbox until cancelled."""
         model = self._embedder.name
         await self._database.transact(lambda connection: _queue_unembedded(connection, model))
+        self._started.set()
         while True:
             self._news = anyio.Event()
             try:
@@ -116,6 +118,7 @@ class Indexer:
         Raises:
             StoreError: The embedder failed; the packs are kept and tried again later.
         """
+        await self._started.wait()
         while await self._database.read(_waiting_count):
             finished = self._round
             self.notify()

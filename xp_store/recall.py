@@ -98,10 +98,10 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """What the arms found, as rows best first; `cosines` is None when the index must be asked."""
+    """What the arms found, by row; `cosines` is None when the index must be asked."""
 
     terms: tuple[Term, ...]
-    text: tuple[int, ...]
+    text: dict[int, float]
     cosines: dict[int, float] | None
 
 
@@ -186,9 +186,8 @@ def fuse(
     min_score: float,
 ) -> list[Hit]:
     """Join the arms by reciprocal rank, ask each pack for its evidence, and give reasons."""
-    text_rank = {row: rank for rank, row in enumerate(arms.text, start=1)}
-    by_cosine = sorted(cosines, key=lambda row: (-cosines[row], row))
-    vector_rank = {row: rank for rank, row in enumerate(by_cosine, start=1)}
+    text_rank = _ranks(arms.text)
+    vector_rank = _ranks(cosines)
     fused = {
         row: sum(1.0 / (K + ranks[row]) for ranks in (text_rank, vector_rank) if row in ranks)
         for row in text_rank | vector_rank
@@ -227,6 +226,18 @@ def fuse(
         )
         hits.append(Hit(pack, score, reasons))
     return hits
+
+
+def _ranks(scores: dict[int, float]) -> dict[int, int]:
+    # Equals share a rank, so that trust can decide between them.
+    ranks: dict[int, int] = {}
+    rank, last = 0, None
+    for place, row in enumerate(sorted(scores, key=lambda row: -scores[row]), start=1):
+        score = round(scores[row], 6)
+        if score != last:
+            rank, last = place, score
+        ranks[row] = rank
+    return ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,19 +283,20 @@ def _terms(connection: sqlite3.Connection, query: str) -> tuple[Term, ...]:
 
 def _by_words(
     connection: sqlite3.Connection, terms: Sequence[Term], scope: Scope
-) -> tuple[int, ...]:
+) -> dict[int, float]:
     asked = _telling(terms, connection)
     if not asked:
-        return ()
+        return {}
     where, values = scope.where()
     match = " OR ".join(f'"{term.word}"' for term in asked)
-    cursor = connection.execute(
-        "SELECT p.row_id FROM xp_fts JOIN xp_pack p ON p.row_id = xp_fts.rowid"
-        f" WHERE xp_fts MATCH ? AND {where}"
-        " ORDER BY bm25(xp_fts, 3.0, 2.0, 1.0), p.row_id LIMIT ?",
-        (match, *values, ARM_LIMIT),
+    return dict(
+        connection.execute(
+            "SELECT p.row_id, -bm25(xp_fts, 3.0, 2.0, 1.0) AS fit"
+            " FROM xp_fts JOIN xp_pack p ON p.row_id = xp_fts.rowid"
+            f" WHERE xp_fts MATCH ? AND {where} ORDER BY fit DESC, p.row_id LIMIT ?",
+            (match, *values, ARM_LIMIT),
+        )
     )
-    return tuple(row[0] for row in cursor)
 
 
 def _telling(terms: Sequence[Term], connection: sqlite3.Connection) -> list[Term]:

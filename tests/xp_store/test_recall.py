@@ -1,0 +1,283 @@
+"""Recall: only what may be found, only with evidence, and with its reasons."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from repertory.xp_store import (
+    Claim,
+    Embedder,
+    Floor,
+    HashEmbedder,
+    Hit,
+    MemoryIndex,
+    MiniLM,
+    PackDraft,
+    PackStore,
+    StoreError,
+    Verdict,
+    find_weights,
+    open_database,
+    open_pack_store,
+)
+from repertory.xp_store.recall import words
+
+MakeDraft = Callable[..., PackDraft]
+OpenStore = Callable[..., AbstractAsyncContextManager[PackStore]]
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+ANYTHING = Floor(cosine=-1.0, overlap=0.0)
+
+TENANTS = ("one", "two")
+FAMILIES = ("invoices", "refunds")
+STATUSES = ("stable", "candidate", "quarantined", "retired")
+KINDS = ("episode", "rule")
+DAYS = st.integers(-2, 2)
+
+packs = st.lists(
+    st.fixed_dictionaries(
+        {
+            "tenant": st.sampled_from(TENANTS),
+            "family": st.sampled_from(FAMILIES),
+            "status": st.sampled_from(STATUSES),
+            "kind": st.sampled_from(KINDS),
+            "valid_from": DAYS.map(lambda days: NOW + timedelta(days=days)),
+            "valid_to": st.none() | DAYS.map(lambda days: NOW + timedelta(days=days)),
+        }
+    ),
+    min_size=1,
+    max_size=8,
+)
+questions = st.fixed_dictionaries(
+    {"tenant": st.sampled_from(TENANTS)},
+    optional={
+        "family": st.sampled_from(FAMILIES),
+        "status": st.lists(st.sampled_from(STATUSES), min_size=1, unique=True),
+        "kinds": st.lists(st.sampled_from(KINDS), min_size=1, unique=True),
+        "at": DAYS.map(lambda days: NOW + timedelta(days=days)),
+    },
+)
+
+
+def allowed(pack: dict[str, Any], question: dict[str, Any]) -> bool:
+    """What the filters mean, said once more in plain words."""
+    at = question.get("at", NOW)
+    return (
+        pack["tenant"] == question["tenant"]
+        and pack["family"] == question.get("family", pack["family"])
+        and pack["status"] in question.get("status", ("stable", "candidate"))
+        and pack["kind"] in question.get("kinds", KINDS)
+        and pack["valid_from"] <= at
+        and (pack["valid_to"] is None or pack["valid_to"] > at)
+    )
+
+
+@pytest.mark.parametrize("exact_limit", [1000, 0], ids=["exact", "index"])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(given_packs=packs, question=questions)
+async def test_exactly_what_may_be_found_is_found(
+    make_draft: MakeDraft, exact_limit: int, given_packs: Any, question: Any
+) -> None:
+    """Ours: tenant, family, status, kind and validity, whichever way the vectors are searched."""
+    async with (
+        open_database("sqlite:///:memory:") as database,
+        open_pack_store(
+            database,
+            embedder=HashEmbedder(64),
+            index=MemoryIndex(),
+            floor=ANYTHING,
+            clock=lambda: NOW,
+            exact_limit=exact_limit,
+        ) as store,
+    ):
+        expected = set()
+        for number, pack in enumerate(given_packs):
+            ref = await store.record(make_draft(f"post invoice {number}", **pack))
+            if allowed(pack, question):
+                expected.add(ref.id)
+        await store.wait_indexed()
+        for query in ("post invoice", "nothing alike"):
+            hits = await store.recall(query, limit=20, **question)
+            assert {hit.pack.id for hit in hits} == expected
+
+
+async def test_another_tenants_packs_are_found_by_nothing(
+    open_store: OpenStore, make_draft: MakeDraft
+) -> None:
+    """Ours: no question, however put, crosses the line between tenants."""
+    async with open_store(floor=ANYTHING, index=MemoryIndex()) as store:
+        theirs = await store.record(make_draft("the secret of Globex", tenant="theirs"))
+        await store.wait_indexed()
+        for query in ("the secret of Globex", "secret", '" OR tenant:theirs', "*", "", "theirs"):
+            assert await store.recall(query, tenant="mine", limit=50) == []
+        assert await store.find(tenant="mine") == []
+        assert await store.count(tenant="mine") == 0
+        assert await store.mark_used([theirs.id], tenant="mine") == 0
+
+
+async def test_a_hit_says_why_it_was_found(open_store: OpenStore, make_draft: MakeDraft) -> None:
+    """Ours: ranks in both arms, the words, the likeness, trust and validity."""
+    async with open_store() as store:
+        for vendor in ("Acme", "Globex", "Initech"):
+            await store.record(make_draft(f"post the invoice of {vendor}"))
+        await store.wait_indexed()
+        hits = await store.recall("post the invoice of Globex")
+    best = hits[0]
+    assert best.pack.goal == "post the invoice of Globex"
+    assert (best.score, best.reasons.text_rank, best.reasons.vector_rank) == (1.0, 1, 1)
+    assert best.reasons.matched[0] == "globex"
+    assert best.reasons.overlap == pytest.approx(1.0)
+    assert best.reasons.cosine is not None
+    assert best.reasons.trust == pytest.approx(2 / 3)
+    assert best.reasons.valid_from == NOW.isoformat()
+    assert "words globex" in str(best.reasons)
+    again = Hit.parse(best.wire())
+    assert (again.pack.digest, again.reasons, again.score) == (
+        best.pack.digest,
+        best.reasons,
+        best.score,
+    )
+    assert again.wire() == best.wire()
+
+
+@pytest.mark.parametrize(
+    "query", ["zebra quantum origami", "", "   ", "!?*()\"'", "AND OR NOT", "NEAR(a b)", "goal:x"]
+)
+async def test_recall_may_return_nothing(
+    open_store: OpenStore, make_draft: MakeDraft, query: str
+) -> None:
+    """Paper: DMM's inhibition; a nearest pack is not yet a near one, and no query is a command."""
+    async with open_store() as store:
+        await store.record(make_draft())
+        await store.wait_indexed()
+        assert await store.recall(query) == []
+
+
+async def test_trust_decides_between_packs_that_fit_alike(
+    open_store: OpenStore, make_draft: MakeDraft
+) -> None:
+    """Ours: of two that fit alike, the one whose checks passed comes first."""
+    base = make_draft()
+    failed = Verdict("sum", False, "", base.checks[0].digest)
+    async with open_store(index=MemoryIndex()) as store:
+        await store.record(make_draft(verdicts=(failed,)))
+        good = await store.record(make_draft())
+        await store.wait_indexed()
+        hits = await store.recall(base.goal)
+    assert hits[0].pack.id == good.id
+    assert hits[0].reasons.trust > hits[1].reasons.trust
+
+
+async def test_claims_are_searched_too_and_diacritics_do_not_matter(
+    open_store: OpenStore, make_draft: MakeDraft
+) -> None:
+    """Paper: GoalfyMax's WHY is part of what is found."""
+    async with open_store() as store:
+        ref = await store.record(make_draft(why=(Claim("the supplier's café moved to Zürich"),)))
+        await store.wait_indexed()
+        hits = await store.recall("cafe zurich")
+    assert [hit.pack.id for hit in hits] == [ref.id]
+    assert set(hits[0].reasons.matched) == {"cafe", "zurich"}
+
+
+async def test_very_common_words_do_not_lead_the_search(
+    open_store: OpenStore, make_draft: MakeDraft
+) -> None:
+    """Ours: what every pack says tells packs apart by nothing, and costs most."""
+    async with open_store() as store:
+        for number in range(120):
+            await store.record(make_draft(f"invoice of vendor{number}"))
+        hits = await store.recall("invoice of vendor77 two lines in euro", limit=50)
+    assert [hit.pack.goal for hit in hits if hit.reasons.text_rank] == ["invoice of vendor77"]
+
+
+async def test_a_small_score_can_be_refused(open_store: OpenStore, make_draft: MakeDraft) -> None:
+    """Ours: the caller may ask for the best alone."""
+    async with open_store(floor=ANYTHING) as store:
+        for vendor in ("Acme", "Globex", "Initech"):
+            await store.record(make_draft(f"post the invoice of {vendor}"))
+        await store.wait_indexed()
+        assert len(await store.recall("invoice of Acme")) == 3
+        assert len(await store.recall("invoice of Acme", min_score=0.999)) == 1
+        assert len(await store.recall("invoice of Acme", limit=2)) == 2
+
+
+async def test_the_index_is_asked_and_what_the_filter_eats_is_searched_exactly(
+    open_store: OpenStore, make_draft: MakeDraft
+) -> None:
+    """Ours: overfetching loses recall under a filter, so the exact search stands behind it."""
+
+    class Nearsighted(MemoryIndex):
+        asked = 0
+
+        def nearest(self, tenant: str, vector: Any, limit: int) -> list[tuple[str, float]]:
+            self.asked += 1
+            return super().nearest(tenant, vector, 3)
+
+    index = Nearsighted()
+    async with open_store(index=index, floor=ANYTHING, exact_limit=4) as store:
+        for number in range(10):
+            await store.record(make_draft(f"post invoice {number}", family="common"))
+        for number in range(6):
+            await store.record(make_draft(f"odd {number}", family="rare"))
+        await store.wait_indexed()
+        hits = await store.recall("post invoice 3", family="rare", limit=6)
+    assert index.asked == 1
+    assert len(hits) == 6
+
+
+async def test_a_failing_embedder_leaves_the_words(
+    open_store: OpenStore, make_draft: MakeDraft
+) -> None:
+    """Ours: the parts of recall fail apart from each other."""
+
+    class Failing(HashEmbedder):
+        async def embed(self, texts: Sequence[str]) -> Any:
+            raise OSError("no weights")
+
+    async with open_store(embedder=Failing()) as store:
+        ref = await store.record(make_draft())
+        with pytest.raises(StoreError, match="no weights"):
+            await store.wait_indexed()
+        hits = await store.recall("invoice of Acme")
+    assert [hit.pack.id for hit in hits] == [ref.id]
+    assert hits[0].reasons.cosine is None
+
+
+def test_words_are_split_as_the_index_splits_them(connection: Any) -> None:
+    """Ours: a word that only one side knows could never match."""
+    text = "Zürich's CAFÉ no_7: ﬁve 12.50€, naïve—co-op"
+    connection.execute(
+        "CREATE VIRTUAL TABLE temp.probe USING fts5(t, tokenize='unicode61 remove_diacritics 2')"
+    )
+    connection.execute("CREATE VIRTUAL TABLE temp.probe_terms USING fts5vocab(probe, row)")
+    connection.execute("INSERT INTO temp.probe VALUES (?)", (text.replace("ﬁ", "fi"),))
+    terms = {row[0] for row in connection.execute("SELECT term FROM temp.probe_terms")}
+    assert set(words(text)) == terms
+
+
+@pytest.mark.model
+@pytest.mark.skipif(find_weights("minilm-int8") is None, reason="no weights here")
+async def test_a_paraphrase_is_found_by_meaning(
+    open_store: OpenStore, make_draft: MakeDraft
+) -> None:
+    """Ours: with MiniLM, words need not be shared, and what is foreign stays out."""
+    embedder: Embedder = MiniLM(threads=1)
+    async with open_store(embedder=embedder) as store:
+        goals = (
+            "give the customer the money back for a broken lamp",
+            "find out where the parcel of the order is",
+            "unlock the account of a colleague who forgot the password",
+        )
+        for goal in goals:
+            await store.record(make_draft(goal, situation="", why=()))
+        await store.wait_indexed()
+        hits = await store.recall("refund a client whose light arrived damaged")
+        assert [hit.pack.goal for hit in hits] == [goals[0]]
+        assert await store.recall("bake sourdough bread in a cast iron pot") == []
