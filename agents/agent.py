@@ -4,9 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import OptionsInvalidError
 from .turn import Turn
+
+_Options = TypeVar("_Options", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,37 @@ class AgentSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     recall: int = 0
     folder: str = ""
+
+
+class ModelOptions(BaseModel):
+    """How a stock agent asks its model: tokens of one answer, temperature and seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=0.0, ge=0.0)
+    seed: int | None = None
+
+
+def read_options(kind: type[_Options], spec: AgentSpec) -> _Options:
+    """The agent's options, checked.
+
+    Raises:
+        OptionsInvalidError: An option is not known, or its value is not one.
+    """
+    try:
+        return kind.model_validate(dict(spec.options))
+    except ValidationError as error:
+        known = ", ".join(kind.model_fields)
+        told = "; ".join(
+            f"no option {'.'.join(map(str, each['loc']))!r}, known: {known}"
+            if each["type"] == "extra_forbidden"
+            else f"{'.'.join(map(str, each['loc']))}: {each['msg']}"
+            for each in error.errors()
+        )
+        raise OptionsInvalidError(
+            f"the options of agent {spec.name} are wrong: {told}", agent=spec.name
+        ) from None
 
 
 class Agent(ABC):

@@ -1,18 +1,19 @@
 """The agents' branch of the error tree.
 
-    RepertoryError
-    ├── AgentError
-    │   ├── AgentNotFoundError    (LookupError)
-    │   ├── ToolNotFoundError     (LookupError)
-    │   ├── ToolServerError       (ConnectionError)   retryable
-    │   ├── PolicyDeniedError     (PermissionError)
-    │   ├── OutcomeUnknownError
-    │   ├── OutputInvalidError    (ValueError)        the model's answer did not fit its schema
-    │   └── TaskFailedError                           a peer's task ended FAILED or REJECTED
-    └── ModelError
-        ├── ModelUnavailableError (ConnectionError)   retryable
-        ├── ModelRefusedError     (ValueError)        the server said no: 4xx, context too long
-        ├── TierError             (ValueError)        the duty is above the model's tier
+RepertoryError
+├── AgentError
+│   ├── AgentNotFoundError    (LookupError)
+│   ├── ToolNotFoundError     (LookupError)
+│   ├── ToolServerError       (ConnectionError)   retryable
+│   ├── PolicyDeniedError     (PermissionError)
+│   ├── OutcomeUnknownError
+│   ├── OptionsInvalidError   (ValueError)        an agent's options in the manifest are wrong
+│   ├── OutputInvalidError    (ValueError)        the model's answer did not fit its schema
+│   └── TaskFailedError                           a peer's task ended FAILED or REJECTED
+└── ModelError
+    ├── ModelUnavailableError (ConnectionError)   retryable
+    ├── ModelRefusedError     (ValueError)        the server said no: 4xx, context too long
+    ├── TierError             (ValueError)        the duty is above the model's tier
 """
 
 from typing import ClassVar
@@ -55,6 +56,12 @@ class OutcomeUnknownError(AgentError):
     """A kill left a tool call's outcome unknown, and the manifest says to fail then."""
 
     reason = "OUTCOME_UNKNOWN"
+
+
+class OptionsInvalidError(AgentError, ValueError):
+    """An agent's options are not known to its kind, or have no meaning."""
+
+    reason = "OPTIONS_INVALID"
 
 
 class OutputInvalidError(AgentError, ValueError):

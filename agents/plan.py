@@ -76,6 +76,4 @@ def read_plan(value: Mapping[str, Any], done: Iterable[str] = ()) -> tuple[Subta
 def ready(tasks: Sequence[Subtask], done: Iterable[str], begun: Iterable[str]) -> list[Subtask]:
     """The subtasks that can begin now."""
     finished, started = set(done), set(begun)
-    return [
-        task for task in tasks if task.id not in started and finished.issuperset(task.after)
-    ]
+    return [task for task in tasks if task.id not in started and finished.issuperset(task.after)]

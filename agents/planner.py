@@ -4,157 +4,128 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
+from pydantic import Field
 
-from repertory.protocol import Artifact, Part, RepertoryError, Task, TaskState
+from repertory.protocol import AgentCard, Artifact, Part, RepertoryError, Task, TaskState
 
-from .agent import Agent
-from .errors import OutputInvalidError, TaskFailedError
-from .layout import as_data, as_json, history_messages, pack_section, system_text, words_of
-from .models import ChatMessage, ChatRequest, Tier
-from .output import faults_of, typed_answer
+from .agent import Agent, AgentSpec, ModelOptions, read_options
+from .errors import AgentNotFoundError, OutputInvalidError, TaskFailedError
+from .layout import as_data, as_json, opening, shape_section, shortened, system_text, words_of
+from .models import ChatMessage, ChatResult, Tier
+from .output import again, answer_faults, chat_request, typed_answer
 from .plan import Subtask, plan_schema, read_plan, ready
 from .turn import Turn
 
-_MAX_TOKENS = 1024
-_MAX_SUBTASKS = 12
-_REPLANS = 2
+# What the model sees of one result and of one failure, in characters.
+_RESULT = 4000
+_FAILURE = 500
 _DUTY = (
-    "Split the goal into subtasks for your peers. Give each to the peer whose card fits best, say"
-    " why it is needed, and name the subtasks it must come after; leave `after` empty for those"
-    " that can begin at once."
+    "First split the goal into subtasks for your peers. Give each to the peer whose card fits best,"
+    " say why it is needed, and name the subtasks whose results it needs in `after`; leave `after`"
+    " empty for those that can begin at once. A peer sees its subtask, the goal and those results."
 )
-_GATHER = "All subtasks are done. Answer the goal from their results."
+_REPLAN = (
+    "Plan what is still to be done, another way. Subtasks with a result are done: do not plan them"
+    " again, name them in `after` where their results are needed."
+)
+_GATHER = "All subtasks are done. Now answer the goal from their results:"
+
+
+class PlannerOptions(ModelOptions):
+    """What `options` of a planner may hold."""
+
+    max_tokens: int = Field(default=1024, ge=1)
+    max_subtasks: int = Field(default=12, ge=1, le=100)
+    replans: int = Field(default=2, ge=0)
 
 
 class Planner(Agent):
     """Reach a goal through peers.
 
     The plan is a graph of subtasks with reasons; independent ones run at the
-    same time. When one fails, the model plans again with what is known, at most
-    `replans` times (2). Options: `replans`, `max_subtasks` (12), `max_tokens`
-    (1024). The answer is text, or JSON where the agent has an output schema.
+    same time, and everything whose needs are met is run, also after a failure,
+    so that the outcome hangs on the peers' answers and never on who was faster.
+    Then the model plans again with what is known, at most `replans` times (2).
+    Options: `replans`, `max_subtasks` of one plan (12), `max_tokens` (1024),
+    `temperature` (0), `seed`. The answer is text, or JSON where the agent has
+    an output schema.
     """
+
+    def __init__(self, spec: AgentSpec) -> None:
+        super().__init__(spec)
+        self._options = read_options(PlannerOptions, spec)
 
     async def handle(self, turn: Turn) -> None:
         goal = words_of(turn.message)
+        if not turn.peers:
+            raise AgentNotFoundError(
+                f"{self.spec.name} plans, but has nobody to give work to; name agents under its"
+                " 'peers' in the manifest",
+                name="",
+            )
         hits = await turn.recall(goal, limit=self.spec.recall) if self.spec.recall else ()
-        opening = [
-            ChatMessage(
-                role="system",
-                content=system_text(
-                    self.spec.instructions, _DUTY, _peer_section(turn), pack_section(hits)
-                ),
-            ),
-            *history_messages(turn.history),
-            ChatMessage(role="user", content=as_data(goal)),
-        ]
+        schema = plan_schema(turn.peers, self._options.max_subtasks)
+        system = system_text(
+            self.spec.instructions,
+            _DUTY,
+            f"A plan is JSON that fits this schema: {as_json(schema)}",
+            _peer_section(turn.peers),
+        )
+        beginning = opening(system, hits, turn.history, goal)
         results: dict[str, Any] = {}
         failures: list[str] = []
-        for _ in range(1 + self.spec.options.get("replans", _REPLANS)):
-            tasks = await self._plan(turn, opening, results, failures)
-            failed = await self._carry_out(turn, goal, tasks, results)
+        for attempt in range(1 + self._options.replans):
+            if attempt:
+                await turn.report(f"planning again: {'; '.join(failures[-3:])}")
+            tasks = await self._plan(turn, schema, beginning, results, failures)
+            failed = await _carry_out(turn, goal, tasks, results)
             if not failed:
-                break
+                await self._gather(turn, beginning, results)
+                return
             failures.extend(failed)
-            await turn.report(f"planning again: {'; '.join(failed)}")
-        else:
-            raise TaskFailedError(
-                f"{self.spec.name} gave up after planning"
-                f" {1 + self.spec.options.get('replans', _REPLANS)} times: {'; '.join(failures)}",
-                failures=tuple(failures),
-            )
-        await self._gather(turn, opening, results)
+        raise TaskFailedError(
+            f"{self.spec.name} gave up after planning {1 + self._options.replans} times:"
+            f" {'; '.join(failures)}",
+            failures=tuple(failures),
+        )
 
     async def _plan(
         self,
         turn: Turn,
-        opening: Sequence[ChatMessage],
+        schema: Mapping[str, Any],
+        beginning: Sequence[ChatMessage],
         results: Mapping[str, Any],
         failures: Sequence[str],
     ) -> tuple[Subtask, ...]:
-        messages = list(opening)
-        if results or failures:
+        messages = list(beginning)
+        if failures:
+            told = f"Results so far:\n{_told(results)}\nThese subtasks failed:\n"
             messages.append(
-                ChatMessage(
-                    role="user",
-                    content="Results so far:\n"
-                    + as_data(as_json(results))
-                    + "\nThese subtasks failed:\n"
-                    + as_data("\n".join(failures))
-                    + "\nPlan what is still to be done, another way.",
-                )
+                ChatMessage(role="user", content=f"{told}{as_data(as_json(failures))}\n{_REPLAN}")
             )
-        schema = plan_schema(turn.peers, self.spec.options.get("max_subtasks", _MAX_SUBTASKS))
+        request = chat_request(self._options, messages, Tier.JUDGE, schema)
         async with turn.phase("plan"):
-            fault = ""
-            for _ in range(2):
-                answer = await turn.chat(self._request(messages, schema))
-                tasks, fault = _read(answer.parsed, schema, results)
-                if not fault:
-                    return tasks
-                messages += [
-                    ChatMessage(role="assistant", content=answer.text),
-                    ChatMessage(role="user", content=f"That plan is not one: {as_data(fault)}"),
-                ]
-        raise OutputInvalidError(
-            f"{self.spec.name}'s model gave no plan, also after one repair: {fault}",
-            agent=self.spec.name,
-        )
-
-    def _request(
-        self, messages: Sequence[ChatMessage], schema: dict[str, Any] | None = None
-    ) -> ChatRequest:
-        return ChatRequest(
-            messages=tuple(messages),
-            duty=Tier.JUDGE,
-            json_schema=schema,
-            max_tokens=self.spec.options.get("max_tokens", _MAX_TOKENS),
-            seed=self.spec.options.get("seed"),
-        )
-
-    async def _carry_out(
-        self, turn: Turn, goal: str, tasks: Sequence[Subtask], results: dict[str, Any]
-    ) -> list[str]:
-        """Run the graph; fills `results`, returns what failed. Nothing new begins after a failure."""
-        failed: list[str] = []
-        begun: set[str] = set(results)
-
-        async def run(task: Subtask) -> None:
-            await turn.note(task.why)
-            needed = {name: results[name] for name in task.after if name in results}
-            try:
-                answer = await turn.ask(
-                    task.peer, {"goal": task.goal, "of": goal, "results": needed}
-                )
-            except RepertoryError as error:
-                failed.append(f"{task.id} by {task.peer}: {error.sentence}")
-                return
-            if answer.status.state is TaskState.COMPLETED:
-                results[task.id] = result_of(answer)
-                start()
-            else:
-                said = answer.status.message.text if answer.status.message else ""
-                failed.append(f"{task.id} by {task.peer}: {said or answer.status.state.name}")
-
-        def start() -> None:
-            if failed:
-                return
-            for task in ready(tasks, results, begun):
-                begun.add(task.id)
-                group.start_soon(run, task)
-
-        async with anyio.create_task_group() as group:
-            start()
-        return failed
+            answer = await turn.chat(request)
+            tasks, faults = _read(answer, schema, results)
+            if faults:
+                answer = await turn.chat(again(request, answer, faults))
+                tasks, faults = _read(answer, schema, results)
+        if faults:
+            raise OutputInvalidError(
+                f"{self.spec.name}'s model gave no plan, also after one repair:"
+                f" {'; '.join(faults)}",
+                agent=self.spec.name,
+                faults=tuple(faults),
+            )
+        return tasks
 
     async def _gather(
-        self, turn: Turn, opening: Sequence[ChatMessage], results: Mapping[str, Any]
+        self, turn: Turn, beginning: Sequence[ChatMessage], results: Mapping[str, Any]
     ) -> None:
-        messages = [
-            *opening,
-            ChatMessage(role="user", content=f"{_GATHER}\n{as_data(as_json(results))}"),
-        ]
-        request = self._request(messages)
+        shape = shape_section(self.spec.output_schema)
+        content = "\n".join(part for part in (_GATHER, _told(results), shape) if part)
+        messages = [*beginning, ChatMessage(role="user", content=content)]
+        request = chat_request(self._options, messages, Tier.JUDGE)
         if self.spec.output_schema is not None:
             part = Part(data=await typed_answer(turn, request, self.spec))
         else:
@@ -163,13 +134,50 @@ class Planner(Agent):
         await turn.complete()
 
 
+async def _carry_out(
+    turn: Turn, goal: str, tasks: Sequence[Subtask], results: dict[str, Any]
+) -> list[str]:
+    """Run what can run of the graph; fills `results`, returns what failed, in the plan's order."""
+    failed: dict[str, str] = {}
+    begun: set[str] = set(results)
+
+    async def run(task: Subtask) -> None:
+        await turn.note(task.why)
+        needed = {name: results[name] for name in task.after}
+        content = {"goal": task.goal, "of": goal, "results": needed}
+        try:
+            answer = await turn.ask(task.peer, content)
+        except RepertoryError as error:
+            failed[task.id] = error.sentence
+            return
+        if answer.status.state is TaskState.COMPLETED:
+            results[task.id] = result_of(answer)
+            start()
+        else:
+            said = answer.status.message.text if answer.status.message else ""
+            failed[task.id] = said or answer.status.state.name
+
+    def start() -> None:
+        for task in ready(tasks, results, begun):
+            begun.add(task.id)
+            group.start_soon(run, task)
+
+    async with anyio.create_task_group() as group:
+        start()
+    return [
+        shortened(f"{task.id} by {task.peer} ({task.goal}): {failed[task.id]}", _FAILURE)
+        for task in tasks
+        if task.id in failed
+    ]
+
+
 def result_of(task: Task) -> Any:
     """What a finished task gave: its last artifact's data or text, else its last words."""
     for artifact in reversed(task.artifacts):
         for part in artifact.parts:
-            if part.kind == "data":
+            if part.has_data:
                 return part.data
-            if part.kind == "text":
+            if part.text is not None:
                 return part.text
     message = task.status.message
     if message is None:
@@ -178,20 +186,27 @@ def result_of(task: Task) -> Any:
 
 
 def _read(
-    value: Any, schema: Mapping[str, Any], results: Mapping[str, Any]
-) -> tuple[tuple[Subtask, ...], str]:
-    faults = ["it is not JSON"] if value is None else faults_of(value, schema, None)
+    answer: ChatResult, schema: Mapping[str, Any], results: Mapping[str, Any]
+) -> tuple[tuple[Subtask, ...], list[str]]:
+    faults = answer_faults(answer, schema)
     if faults:
-        return (), "; ".join(faults)
+        return (), faults
     try:
-        return read_plan(value, results), ""
+        return read_plan(answer.parsed, results), []
     except ValueError as error:
-        return (), str(error)
+        return (), [str(error)]
 
 
-def _peer_section(turn: Turn) -> str:
+def _told(results: Mapping[str, Any]) -> str:
+    lines = [
+        f"{name}: {shortened(as_json(value), _RESULT)}" for name, value in sorted(results.items())
+    ]
+    return as_data("\n".join(lines))
+
+
+def _peer_section(peers: Mapping[str, AgentCard]) -> str:
     lines = []
-    for name, card in sorted(turn.peers.items()):
-        skills = "; ".join(f"{skill.name}: {skill.description}" for skill in card.skills)
-        lines.append(f"- {name}: {as_data(f'{card.description} {skills}'.strip())}")
-    return "Your peers:\n" + "\n".join(lines)
+    for name, card in sorted(peers.items()):
+        told = [card.description, *(f"{skill.name}: {skill.description}" for skill in card.skills)]
+        lines.append(f"{name}:\n{as_data(chr(10).join(told))}")
+    return "\n".join(["Your peers, as their cards describe them:", *lines])

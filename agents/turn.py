@@ -128,7 +128,9 @@ class Turn(Protocol):
         """Put the task into INPUT_REQUIRED and wait for a person's message, also over restarts."""
         ...
 
-    async def recall(self, query: str, *, family: str | None = None, limit: int = 4) -> Sequence[Hit]:
+    async def recall(
+        self, query: str, *, family: str | None = None, limit: int = 4
+    ) -> Sequence[Hit]:
         """Packs of the store that fit `query`, with their reasons; may be empty."""
         ...
 

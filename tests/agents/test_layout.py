@@ -54,10 +54,10 @@ class _Tags(HTMLParser):
         self.ended.append(tag)
 
 
-def _hit(id: str, *, how: dict[str, Any], verdict: str = "unknown", situation: str = "s") -> Hit:
+def _hit(name: str, *, how: dict[str, Any], verdict: str = "unknown", situation: str = "s") -> Hit:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     pack = Pack(
-        id=id, rev=1, digest="d", tenant="default", owner="worker", kind="episode", layer="episode",
+        id=name, rev=1, digest="d", tenant="default", owner="worker", kind="episode", layer="episode",
         family="worker", goal="g", situation=situation, why=[{"text": "it pays"}], how=how, checks=[],
         outcome={"verdict": verdict}, valid_from=now, recorded_at=now, rights={}, origin={},
         source="trace", status="candidate", trust_a=1.0, trust_b=1.0,

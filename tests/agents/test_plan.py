@@ -12,8 +12,8 @@ from repertory.agents.plan import Subtask, plan_schema, read_plan, ready
 def _plan(**after: list[str]) -> dict[str, Any]:
     return {
         "subtasks": [
-            {"id": id, "peer": "p", "goal": f"do {id}", "why": "w", "after": names}
-            for id, names in after.items()
+            {"id": name, "peer": "p", "goal": f"do {name}", "why": "w", "after": names}
+            for name, names in after.items()
         ]
     }
 
@@ -29,7 +29,7 @@ def test_the_schema_is_one_and_knows_the_peers() -> None:
 
 def test_a_cycle_is_refused_and_drawn() -> None:
     """Ours: subtasks that wait for each other would never begin."""
-    with pytest.raises(ValueError, match="wait for each other: .* after "):
+    with pytest.raises(ValueError, match=r"wait for each other: .* after "):
         read_plan(_plan(a=["b"], b=["a"]))
 
 
