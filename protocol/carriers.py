@@ -11,6 +11,8 @@ section Conformance notes).
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
+from io import BytesIO
 from itertools import count
 from typing import Any, Final, Protocol
 
@@ -24,11 +26,12 @@ from .errors import InvalidAgentResponseError, LinkError, RemoteError, Repertory
 # so a wire with nothing on it for this long is dead.
 SILENCE_SECONDS: Final = 60.0
 CONNECT_SECONDS: Final = 5.0
+_ONE_PIECE: Final = 2**20
 
 _ENVELOPE_META: Final[dict[str, Any]] = {
     "io.modelcontextprotocol/protocolVersion": MCP_VERSION,
     "io.modelcontextprotocol/clientCapabilities": {"extensions": {EXTENSION_ID: {}}},
-    "io.modelcontextprotocol/clientInfo": {"name": "repertory", "version": "1"},
+    "io.modelcontextprotocol/clientInfo": {"name": "repertory", "version": version("repertory")},
 }
 # A proxy answers these for a server that it cannot reach, or that asks for patience.
 _WIRE_STATUSES: Final = frozenset({408, 425, 429, 502, 503, 504})
@@ -186,7 +189,7 @@ class HttpCarrier:
         if isinstance(uri := params.get("uri"), str):
             headers = {**headers, "mcp-name": uri}
         try:
-            return await self._session.post(self._url, data=body, headers=headers)
+            return await self._session.post(self._url, data=_payload(body), headers=headers)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             if isinstance(error, aiohttp.ClientConnectorError):
                 raise self._failed(method, error) from error
@@ -194,7 +197,7 @@ class HttpCarrier:
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise self._failed(method, error) from error
         try:
-            return await self._session.post(self._url, data=body, headers=headers)
+            return await self._session.post(self._url, data=_payload(body), headers=headers)
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise self._failed(method, error) from error
 
@@ -234,6 +237,11 @@ class Frames:
             elif not line and self._data:
                 yield b"\n".join(self._data)
                 self._data.clear()
+
+
+def _payload(body: bytes) -> bytes | BytesIO:
+    # aiohttp writes bytes in one piece, and so warns of large ones; a file it writes by pieces.
+    return body if len(body) < _ONE_PIECE else BytesIO(body)
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:

@@ -10,8 +10,8 @@ where is decided here (Host and Origin), who a caller is by `identify` of
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -321,15 +321,17 @@ async def _answer(
 
 
 async def _lifespan(
-    running: Callable[[], Any], receive: Callable[[], Awaitable[Message]], send: Send
+    running: Callable[[], AbstractAsyncContextManager[None]], receive: Receive, send: Send
 ) -> None:
     """Speak ASGI's lifespan protocol around `running`."""
     await receive()
+    phase = "startup"
     try:
         async with running():
             await send({"type": "lifespan.startup.complete"})
+            phase = "shutdown"
             await receive()
     except Exception as error:
-        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
         raise
     await send({"type": "lifespan.shutdown.complete"})

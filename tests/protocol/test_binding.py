@@ -1,16 +1,19 @@
 """The wire itself: what the specification in docs/binding.md promises beyond the contract."""
 
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import aiohttp
 import anyio
 import anyio.abc
 import anyio.lowlevel
+import httpx
 import orjson
 import pytest
 from anyio import fail_after
@@ -26,6 +29,9 @@ from repertory.protocol import (
     AgentCapabilities,
     AgentCard,
     AgentExtension,
+    AgentServer,
+    AgentService,
+    Asker,
     BusyError,
     Call,
     CallCycleError,
@@ -48,11 +54,13 @@ from repertory.protocol import (
     TaskState,
     UnsupportedOperationError,
     VersionNotSupportedError,
+    agent_app,
     agent_server,
     call_from_meta,
     call_meta,
     error_from_wire,
     error_to_wire,
+    errors,
     memory_card,
     open_http_link,
     open_link,
@@ -65,6 +73,7 @@ from repertory.protocol.testing import Job, obedient
 from tests.claims import claim
 
 CALL = Call()
+NEVER = cast("AgentService", None)  # a service that is never asked
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {"extensions": {EXTENSION_ID: {}}},
@@ -572,3 +581,122 @@ async def test_a_function_of_ones_own_is_an_agent() -> None:
         response = await link.send_message(say("hello"), CALL)
     assert response.task is not None
     assert response.task.artifacts[0].parts[0].text == "HELLO"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b"{nonsense", {}, 400, -32700),
+        (b"[]", {}, 400, -32600),
+        ({"method": "a2a/GetTask"}, {"mcp_method": "a2a/ListTasks"}, 400, -32020),
+        ({}, {"mcp_protocol_version": "2030-01-01"}, 400, -32020),
+        ({"jsonrpc": "1.0"}, {}, 400, -32600),
+        ({"id": None}, {}, 400, -32600),
+        ({"params": {}}, {}, 400, -32602),
+        ({"method": "a2a/NoSuchThing"}, {"mcp_method": "a2a/NoSuchThing"}, 404, -32601),
+    ],
+)
+async def test_what_is_no_mcp_is_refused_in_mcps_words(
+    http_agent: Any, body: bytes | dict[str, Any], headers: dict[str, str], status: int, code: int
+) -> None:
+    """Spec: MCP 2026-07-28; the short way to an operation is only for requests without a fault."""
+    if isinstance(body, dict):
+        body = {**request("a2a/ListTasks", {"request": {}}), **body}
+        body = orjson.dumps(body)
+    answer = await post(http_agent.url, body, **{"mcp_method": "a2a/ListTasks", **headers})
+    assert (answer[0], answer[1]["error"]["code"]) == (status, code)
+
+
+@asynccontextmanager
+async def asgi_agent(
+    identify: Callable[[Asker], tuple[str, str]], service: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, AgentServer]]:
+    """An agent under ASGI without a web server."""
+    card = memory_card("asgi")
+    server = agent_server(service, lambda: card, identify=identify)
+    app = agent_app({"asgi": server}, {"asgi": lambda: card}, allowed_hosts=["here"])
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.running(),
+        httpx.AsyncClient(transport=transport, base_url="http://here/agents/asgi") as client,
+    ):
+        client.headers.update(
+            {
+                "mcp-protocol-version": "2026-07-28",
+                "accept": "application/json, text/event-stream",
+                "content-type": "application/json",
+            }
+        )
+        yield client, server
+
+
+async def test_who_calls_is_told_by_what_the_transport_proved() -> None:
+    """Ours: `identify` sees the HTTP request, with and without the SDK's dispatch."""
+
+    def identify(asker: Asker) -> tuple[str, str]:
+        return asker.request.headers["x-proved"], "desk"
+
+    seen: list[str] = []
+
+    async def watch(ctx: Any, call_next: Any) -> Any:
+        seen.append(ctx.method)
+        return await call_next(ctx)
+
+    async with open_memory_service(obedient) as service:
+        async with asgi_agent(identify, service) as (client, server):
+            for name in ("alice", "bob"):
+                body = orjson.dumps(request_of(say("shout")))
+                headers = {"mcp-method": "a2a/SendMessage", "x-proved": name}
+                assert (await client.post("/mcp", content=body, headers=headers)).status_code == 200
+                server.middleware.append(watch)
+    assert [(call.principal, call.tenant) for call in service.calls] == [
+        ("alice", "desk"),
+        ("bob", "desk"),
+    ]
+    # Middleware of others sees every request: with it there is no short way.
+    assert seen == ["a2a/SendMessage"]
+
+
+async def test_what_breaks_inside_stays_inside(caplog: pytest.LogCaptureFixture) -> None:
+    """Ours: an error that is not for the caller is logged, not told."""
+
+    class Broken:
+        async def list_tasks(self, request: Any, call: Call) -> Any:
+            raise RuntimeError("the password is s3cret")
+
+    async with asgi_agent(lambda _: ("a", "b"), Broken()) as (client, _):
+        body = orjson.dumps(request("a2a/ListTasks", {"request": {}}))
+        answer = await client.post("/mcp", content=body, headers={"mcp-method": "a2a/ListTasks"})
+    assert answer.json()["error"] == {"code": -32603, "message": "Internal server error"}
+    assert "s3cret" in caplog.text
+
+
+async def test_a_large_message_arrives_and_a_larger_one_is_refused(http_agent: Any) -> None:
+    """Ours: at most 4 MiB over HTTP, told from the length before the body is read."""
+    async with open_link(http_agent.url) as link:
+        with fail_after(10):
+            response = await link.send_message(say("shout " + "x" * 2_000_000), CALL)
+            assert response.task is not None
+            assert len(response.task.artifacts[0].parts[0].text or "") == 2_000_000
+            with pytest.raises(RemoteError) as caught:
+                await link.send_message(say("shout " + "x" * 5_000_000), CALL)
+    assert caught.value.status == 413
+
+
+def test_the_specification_names_every_method_and_reason() -> None:
+    """Ours: docs/binding.md and the code say the same, so that others can implement it."""
+    text = (Path(__file__).parents[2] / "docs" / "binding.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    answers = agent_server(NEVER, memory_card).answers
+    methods = {*answers.plain, *answers.streamed}
+    assert {row.split("`")[1] for row in rows if "| `a2a/" in row} == methods
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, RepertoryError):
+            code, _, [info] = error_to_wire(kind("x"))
+            if code == -32603:
+                continue
+            row = next(row for row in rows if row.startswith(f"| `{info['reason']}`"))
+            assert f"−{-code} " in row
+            assert info["domain"] in row
+    for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL):
+        orjson.loads(block)
