@@ -76,17 +76,25 @@ class Rule(BaseModel):
 
     name: str = Field(min_length=1, description="Named in refusals, traces and questions.")
     decision: Verb = Field(description="'allow', 'deny', or 'ask' a person.")
-    agent: str = Field("*", description="Agents it meets; '*' and '?' match as in file names.")
-    tool: str | None = Field(None, description="Tool calls it meets, as 'server.tool'.")
-    peer: str | None = Field(None, description="Messages it meets, by the peer asked.")
-    pack: str | None = Field(None, description="Packs it meets when they are written, by family.")
+    agent: str = Field(
+        default="*", description="Agents it meets; '*' and '?' match as in file names."
+    )
+    tool: str | None = Field(default=None, description="Tool calls it meets, as 'server.tool'.")
+    peer: str | None = Field(default=None, description="Messages it meets, by the peer asked.")
+    pack: str | None = Field(
+        default=None, description="Packs it meets when they are written, by family."
+    )
     when: str | None = Field(
-        None, description="A condition on the arguments: \"amount > 10000 and currency == 'EUR'\"."
+        default=None,
+        description="A condition on the arguments: \"amount > 10000 and currency == 'EUR'\".",
     )
     labels: tuple[str, ...] = Field(
-        (), description="Met only by data that carries all of these; 'external' is set by us."
+        default=(),
+        description="Met only by data that carries all of these; 'external' is set by us.",
     )
-    reason: str = Field("", description="Why, in words for the agent and for the person asked.")
+    reason: str = Field(
+        default="", description="Why, in words for the agent and for the person asked."
+    )
 
     @field_validator("when")
     @classmethod
@@ -107,9 +115,11 @@ class PolicyRules(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rules: tuple[Rule, ...] = Field((), description="The first that matches decides.")
+    rules: tuple[Rule, ...] = Field(default=(), description="The first that matches decides.")
     validators: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")], ...] = (
-        Field((), description="Your own functions, 'module:callable'; they may only tighten.")
+        Field(
+            default=(), description="Your own functions, 'module:callable'; they may only tighten."
+        )
     )
 
     @field_validator("rules")

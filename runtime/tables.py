@@ -4,6 +4,8 @@ SQLModel is the schema and the query language; the hot path prepares its
 statements from these tables once (see `journal`). Bodies are JSON text.
 """
 
+from typing import Any, ClassVar
+
 from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
@@ -21,7 +23,7 @@ class TaskRow(JournalTable, table=True):
     for, "" while it works. Times are seconds since the epoch.
     """
 
-    __tablename__ = "task"
+    __tablename__: ClassVar[Any] = "task"
     __table_args__ = (
         UniqueConstraint("tenant", "principal", "agent", "message_id"),
         Index("task_open", "ended", "agent", "created_at"),
@@ -53,7 +55,7 @@ class TaskRow(JournalTable, table=True):
 class EventRow(JournalTable, table=True):
     """One numbered event of a task: a `StreamResponse` in ProtoJSON. Append-only."""
 
-    __tablename__ = "event"
+    __tablename__: ClassVar[Any] = "event"
 
     task_id: str = Field(primary_key=True)
     sequence: int = Field(primary_key=True)
@@ -68,7 +70,7 @@ class StepRow(JournalTable, table=True):
     result is "" while the outcome is unknown.
     """
 
-    __tablename__ = "step"
+    __tablename__: ClassVar[Any] = "step"
 
     task_id: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
@@ -86,7 +88,7 @@ class StepRow(JournalTable, table=True):
 class CommandRow(JournalTable, table=True):
     """An order given by another process: answer or cancel a task."""
 
-    __tablename__ = "command"
+    __tablename__: ClassVar[Any] = "command"
 
     number: int | None = Field(default=None, primary_key=True)
     kind: str

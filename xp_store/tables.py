@@ -8,7 +8,7 @@ Moments are UTC text of one width, so they sort as text in any database.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 from sqlalchemy import (
@@ -72,7 +72,7 @@ class Pack(Row, table=True):
     may change, and a trigger holds the rest.
     """
 
-    __tablename__ = "xp_pack"
+    __tablename__: ClassVar[Any] = "xp_pack"
     __table_args__ = (
         UniqueConstraint("id", "rev"),
         Index("xp_pack_recall", "tenant", "current", "family", "status", "kind"),
@@ -122,7 +122,7 @@ class Pack(Row, table=True):
 class Step(Row, table=True):
     """One recorded step of a pack's HOW; append-only."""
 
-    __tablename__ = "xp_step"
+    __tablename__: ClassVar[Any] = "xp_step"
     __table_args__ = {"sqlite_with_rowid": False}
 
     pack_id: str = Field(primary_key=True)
@@ -146,7 +146,7 @@ class Check(Row, table=True):
     gates: what admission found; empty until a check has been put through the gates.
     """
 
-    __tablename__ = "xp_check"
+    __tablename__: ClassVar[Any] = "xp_check"
     __table_args__ = {"sqlite_with_rowid": False}
 
     digest: str = Field(primary_key=True)
@@ -160,7 +160,7 @@ class Check(Row, table=True):
 class CheckVerdict(Row, table=True):
     """What a check said of a pack and when: the evidence behind the trust posterior."""
 
-    __tablename__ = "xp_verdict"
+    __tablename__: ClassVar[Any] = "xp_verdict"
     __table_args__ = (Index("xp_verdict_pack", "pack_id", "rev"),)
 
     row_id: int | None = Field(default=None, primary_key=True)
@@ -175,7 +175,7 @@ class CheckVerdict(Row, table=True):
 class Edge(Row, table=True):
     """One line of the lineage between digests of packs and steps."""
 
-    __tablename__ = "xp_edge"
+    __tablename__: ClassVar[Any] = "xp_edge"
     __table_args__ = (Index("xp_edge_child", "child"), {"sqlite_with_rowid": False})
 
     parent: str = Field(primary_key=True)
@@ -186,7 +186,7 @@ class Edge(Row, table=True):
 class LedgerEntry(Row, table=True):
     """One entry of the hash-chained ledger: digests and reasons, never content."""
 
-    __tablename__ = "xp_ledger"
+    __tablename__: ClassVar[Any] = "xp_ledger"
     __table_args__ = {"sqlite_autoincrement": True}
 
     seq: int | None = Field(default=None, primary_key=True)
@@ -206,7 +206,7 @@ class LedgerEntry(Row, table=True):
 class OutboxRow(Row, table=True):
     """A pack that the vector index has still to learn of; deleted once it has."""
 
-    __tablename__ = "xp_outbox"
+    __tablename__: ClassVar[Any] = "xp_outbox"
 
     seq: int | None = Field(default=None, primary_key=True)
     pack_row: int
@@ -219,7 +219,7 @@ class VectorRow(Row, table=True):
     It is apart so that filtering packs does not read through the vectors.
     """
 
-    __tablename__ = "xp_vector"
+    __tablename__: ClassVar[Any] = "xp_vector"
 
     pack_row: int = Field(primary_key=True)
     model: str
