@@ -104,7 +104,7 @@ def _tiers(entry: AnyModel) -> frozenset[Tier]:
 
 
 def _breaker(limits: ModelLimits) -> CircuitBreaker:
-    return CircuitBreaker(failures=limits.failures, seconds_open=limits.rest)
+    return CircuitBreaker(failures=limits.failures, rest=limits.rest)
 
 
 def open_embedder(manifest: Manifest) -> Embedder:
