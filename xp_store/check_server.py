@@ -99,6 +99,7 @@ def main() -> None:
 
 def _prepare_jsonschema() -> None:
     import jsonschema
+    import jsonschema.exceptions
 
     # Meta-schemas are read from files when first used, which a child could not do.
     jsonschema.Draft202012Validator.check_schema({"type": "object"})
@@ -236,15 +237,14 @@ def _regex(code: str, subject: Any) -> Answer:
 
 def _jsonschema(code: str, subject: Any) -> Answer:
     import jsonschema
+    from jsonschema.exceptions import best_match
 
     schema = json.loads(code)
     try:
         jsonschema.Draft202012Validator.check_schema(schema)
     except jsonschema.SchemaError as error:
         return None, f"the schema is invalid: {error.message}"
-    worst = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema).iter_errors(subject)
-    )
+    worst = best_match(jsonschema.Draft202012Validator(schema).iter_errors(subject))
     return worst is None, "" if worst is None else f"{worst.json_path}: {worst.message}"
 
 

@@ -1,12 +1,19 @@
 """The ledger: no tampering stays hidden."""
 
+import sqlite3
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from repertory.xp_store import Database, PackDraft, PackStore
 
 MakeDraft = Callable[..., PackDraft]
+
+
+def execute(connection: sqlite3.Connection, statement: str) -> None:
+    """One statement, as a tamperer with the file in hand would run it."""
+    connection.execute(statement)
 
 
 async def fill(store: PackStore, make_draft: MakeDraft) -> None:
@@ -70,7 +77,7 @@ async def test_tampering_is_found(
     await fill(store, make_draft)
     guards = ("xp_ledger_append_only", "xp_pack_immutable", "xp_step_immutable")
     for statement in [*(f"DROP TRIGGER {guard}" for guard in guards), *tampering]:
-        await database.transact(lambda connection, each=statement: connection.execute(each))
+        await database.transact(partial(execute, statement=statement))
     report = await store.verify_ledger()
     assert not report.intact
     assert any(found in problem for problem in report.problems), report.problems
