@@ -101,7 +101,6 @@ if TYPE_CHECKING:
         open_http_link,
         open_link,
         open_memory_link,
-        open_pool,
         open_stdio_link,
     )
     from .messages import (
@@ -138,6 +137,9 @@ if TYPE_CHECKING:
         AgentService,
         Budget,
         Call,
+    )
+    from .streamable_http import (
+        open_pool,
     )
     from .tasks import (
         StreamResponse,
@@ -266,7 +268,7 @@ _MODULE_OF = {
     "open_link": "links",
     "open_memory_link": "links",
     "open_memory_service": "testing",
-    "open_pool": "links",
+    "open_pool": "streamable_http",
     "open_stdio_link": "links",
     "serve_stdio": "binding",
     "user_message": "messages",

@@ -21,14 +21,12 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message as Protobuf
 
 from .caller import CarriedLink
-from .carriers import HttpCarrier
 from .envelope import BINDING_URI
 from .errors import (
     DeadlineExceededError,
     PushNotificationNotSupportedError,
     RepertoryError,
 )
-from .links import open_pool
 from .operations import (
     CancelTaskRequest,
     GetTaskRequest,
@@ -37,6 +35,7 @@ from .operations import (
     SendMessageRequest,
 )
 from .service import Call
+from .streamable_http import HttpCarrier, open_pool
 from .tasks import StreamResponse
 from .wire import WireModel
 

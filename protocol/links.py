@@ -4,13 +4,13 @@
         answer = await clerk.send_message(request, Call())
 
 A link is an `AgentService` elsewhere; whoever holds one need not know where.
-What travels is `envelope`'s, how it travels `carriers`' and `pipes`'.
+What travels is `envelope`'s, how it travels `streamable_http`'s and `pipes`'.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from .caller import CarriedLink, patience
 from .cards import AgentCard
@@ -33,10 +33,6 @@ from .tasks import StreamResponse, Task
 
 if TYPE_CHECKING:
     import aiohttp
-
-# Long polls and streams keep a connection each, so a small pool would starve short calls.
-POOL_SIZE: Final = 1024
-_KEPT_SECONDS: Final = 30.0
 
 
 @runtime_checkable
@@ -197,33 +193,13 @@ async def open_http_link(
     headers: what the agent's security scheme asks for, with every request.
     session: a pool to share with other links, made by `open_pool`.
     """
-    from .carriers import HttpCarrier
+    from .streamable_http import HttpCarrier, open_pool  # aiohttp takes a while to load
 
     if session is not None:
         yield CarriedLink(HttpCarrier(url, session, headers=headers), extensions=extensions)
         return
     async with open_pool() as pool:
         yield CarriedLink(HttpCarrier(url, pool, headers=headers), extensions=extensions)
-
-
-@asynccontextmanager
-async def open_pool(size: int = POOL_SIZE) -> "AsyncIterator[aiohttp.ClientSession]":
-    """A pool of at most `size` connections for HTTP links to share."""
-    import aiohttp
-
-    from .carriers import CONNECT_SECONDS, SILENCE_SECONDS
-
-    patient = aiohttp.ClientTimeout(
-        total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
-    )
-    connector = aiohttp.TCPConnector(limit=size, keepalive_timeout=_KEPT_SECONDS)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=patient,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=True,
-    ) as session:
-        yield session
 
 
 def open_link(

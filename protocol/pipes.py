@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
@@ -182,7 +182,7 @@ async def _own(
     carrier: PipeCarrier | None = None
     async with opened:
         try:
-            async with stdio_client(server, errlog=sys.stderr) as (read, write):
+            async with stdio_client(server, errlog=_error_output()) as (read, write):
                 carrier = PipeCarrier(server.command, write)
                 await opened.send(carrier)
                 await carrier.serve(read)
@@ -194,3 +194,12 @@ async def _own(
         finally:
             if carrier is not None:
                 carrier.gone()
+
+
+def _error_output() -> TextIO:
+    """Our error output, or the process's own where ours was replaced by one without a file."""
+    try:
+        sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):
+        return sys.__stderr__ or sys.stderr
+    return sys.stderr

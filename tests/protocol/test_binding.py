@@ -68,7 +68,8 @@ from repertory.protocol import (
     user_message,
 )
 from repertory.protocol.caller import CarriedLink
-from repertory.protocol.carriers import Frames, HttpCarrier, Push
+from repertory.protocol.carriers import Push
+from repertory.protocol.streamable_http import Frames, HttpCarrier
 from repertory.protocol.testing import Job, obedient
 from tests.claims import claim
 
