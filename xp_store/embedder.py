@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -206,9 +207,9 @@ def _load_tokenizer(path: Path, max_tokens: int) -> "Tokenizer":
 
 
 def _load_session(path: Path, threads: int) -> "InferenceSession":
-    from onnxruntime import InferenceSession, SessionOptions
-
-    options = SessionOptions()
+    # Its types leave out what it builds at import.
+    engine: Any = import_module("onnxruntime")
+    options = engine.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # The arena keeps the memory of the largest batch ever seen.
@@ -216,4 +217,7 @@ def _load_session(path: Path, threads: int) -> "InferenceSession":
     # Threads that spin between two texts take the cores from everybody else.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session: InferenceSession = engine.InferenceSession(
+        str(path), options, providers=["CPUExecutionProvider"]
+    )
+    return session

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from importlib import import_module
 from typing import Any
 
 HOST = "127.0.0.1"
@@ -27,9 +28,8 @@ def main() -> int:
     watch = threading.Thread(target=_end_with_input, daemon=True)
     watch.start()
     try:
-        import xllamacpp
-
-        server = xllamacpp.Server(_parameters(xllamacpp, settings))
+        engine: Any = import_module("xllamacpp")
+        server = engine.Server(_parameters(engine, settings))
     except Exception as error:  # noqa: BLE001 — its sentence goes to the parent, which raises its own.
         print(json.dumps({"error": str(error)}), file=answer, flush=True)
         return 1

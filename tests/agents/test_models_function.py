@@ -67,6 +67,7 @@ async def test_a_function_that_hangs_ends_at_the_deadline() -> None:
 
     async def hangs(request: object) -> str:
         await anyio.sleep_forever()
+        raise AssertionError("it was not canceled")
 
     with fail_after(5), pytest.raises(DeadlineExceededError):
         await FunctionModel(hangs, tiers=frozenset({Tier.JUDGE})).chat(

@@ -97,9 +97,10 @@ async def test_usage_and_money_are_counted() -> None:
 async def test_the_context_length_is_known_after_the_probe() -> None:
     """Spec: vLLM says max_model_len, llama.cpp meta.n_ctx."""
     async with serve("llama_cpp") as (_, model):
-        assert model.info.context_length is None
+        before = model.info
         health = await model.probe()
-        assert model.info.context_length == 2048
+        after = model.info
+    assert (before.context_length, after.context_length) == (None, 2048)
     assert health.answers
     assert health.version == "llama.cpp"
 
