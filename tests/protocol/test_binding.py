@@ -3,9 +3,11 @@
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,10 +18,12 @@ import anyio.lowlevel
 import httpx
 import orjson
 import pytest
+import uvicorn
 from anyio import fail_after
 from anyio.abc import SocketStream
 from mcp import Client, MCPError
 from mcp.client import advertise
+from mcp.shared.memory import create_client_server_memory_streams
 from mcp.types import Request, RequestParams, Result
 
 from repertory.protocol import (
@@ -36,12 +40,15 @@ from repertory.protocol import (
     Call,
     CallCycleError,
     CancelTaskRequest,
+    EventPage,
     ExtendedAgentCardNotConfiguredError,
     ExtensionSupportRequiredError,
     GetTaskRequest,
     InvalidAgentResponseError,
     InvalidParamsError,
     LinkError,
+    ListTasksRequest,
+    MemoryService,
     NumberedEvent,
     PushNotificationNotSupportedError,
     RemoteError,
@@ -69,6 +76,7 @@ from repertory.protocol import (
 )
 from repertory.protocol.caller import CarriedLink
 from repertory.protocol.carriers import Push
+from repertory.protocol.pipes import PipeCarrier
 from repertory.protocol.streamable_http import Frames, HttpCarrier
 from repertory.protocol.testing import Job, obedient
 from tests.claims import claim
@@ -530,6 +538,102 @@ async def test_a_peer_that_is_no_agent_gets_its_error(
     async with serve(status, kind, body) as url, open_http_link(url) as link:
         with fail_after(5), pytest.raises(error):
             await link.send_message(say("shout"), CALL)
+
+
+async def test_a_kept_connection_that_was_closed_is_replaced() -> None:
+    """Ours: a server may close an idle connection just as it is used again; nobody notices."""
+    connections = 0
+    body = b'{"jsonrpc":"2.0","id":1,"result":{"response":{"tasks":[],"nextPageToken":""}}}'
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+
+    async def answer_once(client: SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        async with client:
+            await client.receive()
+            await client.send(head.encode() + b"\r\n\r\n" + body)
+            await client.receive()
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, answer_once)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        async with open_link(f"http://127.0.0.1:{port}/mcp") as link:
+            with fail_after(5):
+                for _ in range(3):
+                    assert (await link.list_tasks(ListTasksRequest(), CALL)).tasks == ()
+        group.cancel_scope.cancel()
+    assert connections == 3
+
+
+class Watched(MemoryService):
+    """A memory service that says when a reader of events was let go."""
+
+    let_go: anyio.Event
+    reading: anyio.Event
+
+    async def read_events(
+        self, task_id: str, after_sequence: int, call: Call, *, wait: float = 0.0, limit: int = 256
+    ) -> EventPage:
+        """Read, and note a reader that is canceled."""
+        if after_sequence >= 2:
+            self.reading.set()
+        try:
+            return await super().read_events(task_id, after_sequence, call, wait=wait, limit=limit)
+        except anyio.get_cancelled_exc_class():
+            self.let_go.set()
+            raise
+
+
+@pytest.mark.parametrize("way", ["http", "pipe"])
+async def test_leaving_a_stream_ends_it_at_the_server(way: str) -> None:
+    """Spec: MCP 2026-07-28, closing the response or notifications/cancelled ends a request."""
+    async with anyio.create_task_group() as group:
+        card = memory_card("watched")
+        service = Watched(obedient, group, card)
+        service.let_go, service.reading = anyio.Event(), anyio.Event()
+        server = agent_server(service, lambda: card)
+        opened = http_server(server) if way == "http" else pipe_server(server)
+        with fail_after(10):
+            async with opened as link:
+                async with aclosing(link.send_streaming_message(say("hang"), CALL)) as events:
+                    async for event in events:
+                        assert isinstance(event, NumberedEvent)
+                        if event.sequence == 2:
+                            await service.reading.wait()
+                            break
+                await service.let_go.wait()
+        group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def http_server(server: AgentServer) -> AsyncIterator[CarriedLink]:
+    """A link to `server` over HTTP in this loop."""
+    app = agent_app({"watched": server}, {})
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    web = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(web.serve, sockets=[listening]))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/agents/watched/mcp"
+        async with open_http_link(url) as link:
+            yield link
+        web.should_exit = True
+
+
+@asynccontextmanager
+async def pipe_server(server: AgentServer) -> AsyncIterator[CarriedLink]:
+    """A link to `server` over streams as on pipes."""
+    async with create_client_server_memory_streams() as ((read, write), (theirs_in, theirs_out)):
+        async with anyio.create_task_group() as group:
+            options = server.create_initialization_options()
+            group.start_soon(server.run, theirs_in, theirs_out, options)
+            carrier = PipeCarrier("memory", write)
+            group.start_soon(carrier.serve, read)
+            yield CarriedLink(carrier)
+            group.cancel_scope.cancel()
 
 
 async def test_credentials_travel_in_headers_and_stay_out_of_errors(free_port: int) -> None:
