@@ -96,14 +96,17 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """What each amount is. adds_up: lines make net, net and tax make total.
+    """What each amount is and how much. adds_up: lines make net, net and tax make total.
 
     likely: whether the model finds this reading about as likely as its favorite.
+    favorite: whether it is the model's favorite, so that nothing had to be repaired.
     """
 
     roles: tuple[str, ...]
+    values: tuple[Decimal, ...]
     adds_up: bool
     likely: bool
+    favorite: bool
 
 
 def kind_of(mail: Mail) -> Kind:
@@ -124,7 +127,7 @@ def amount_spans(mail: Mail) -> list[Span]:
 def number_spans(mail: Mail) -> list[Span]:
     """What looks like a document's number, each once, the body before the subject."""
     return _distinct(
-        Span(found, cue_of(line.replace(found, " ")))
+        Span(found, _beside(line, found))
         for line in (*mail.text.splitlines(), mail.subject)
         for found in _NUMBER.findall(_IBAN.sub(" ", _AMOUNT.sub(" ", _without_dates(line))))
     )
@@ -133,11 +136,17 @@ def number_spans(mail: Mail) -> list[Span]:
 def date_spans(mail: Mail) -> list[Span]:
     """Every full date of the text, each once."""
     return _distinct(
-        Span(found.group(0), cue_of(line.replace(found.group(0), " ")))
+        Span(found.group(0), _beside(line, found.group(0)))
         for line in mail.text.splitlines()
         for pattern in _DATES
         for found in pattern.finditer(line)
     )
+
+
+def _beside(line: str, span: str) -> str:
+    """The three words before a span, or those after it where it begins the line."""
+    before, _, after = line.partition(span)
+    return cue_of(" ".join(before.split()[-3:])) or cue_of(" ".join(after.split()[:3]))
 
 
 def _distinct(spans: Iterator[Span]) -> list[Span]:
@@ -165,44 +174,52 @@ def choose_roles(spans: Sequence[Span], scores: Sequence[Scores], margin: float 
     items or beside the point. margin: how much less likely than the model's favorite
     (in nats) a reading may be that is taken because it adds up.
     """
+    whole = tuple(decimal_of(span.text) for span in spans)
+    # "90 149,00" may be one French amount, or a size and a German one.
+    parted = tuple(decimal_of(span.text.split(" ")[-1]) for span in spans)
     if len(spans) < 4:
-        return Roles(("other",) * len(spans), adds_up=False, likely=False)
-    values = [decimal_of(span.text) for span in spans]
-    best: tuple[float, tuple[str, ...]] | None = None
-    sound: tuple[float, tuple[str, ...]] | None = None
-    for triple in permutations(range(len(spans)), 3):
-        net, tax, total = triple
-        rest = [i for i in range(len(spans)) if i not in triple]
-        fixed = sum(scores[i][role] for i, role in zip(triple, ("net", "tax", "total"), strict=True))
-        likeliest = [i for i in rest if scores[i]["item"] >= scores[i]["other"]]
-        groups = [likeliest]
-        if values[net] + values[tax] == values[total]:
-            groups += [
-                list(group)
-                for size in range(1, len(rest) + 1)
-                for group in combinations(rest, size)
-                if sum(values[i] for i in group) == values[net]
-            ]
-        for n, group in enumerate(groups):
-            weight = fixed + sum(scores[i]["item" if i in group else "other"] for i in rest)
-            named = dict(zip(triple, ("net", "tax", "total"), strict=True))
-            roles = tuple(
-                named.get(i, "item" if i in group else "other") for i in range(len(spans))
-            )
-            if best is None or weight > best[0]:
-                best = (weight, roles)
-            if n and (sound is None or weight > sound[0]):
-                sound = (weight, roles)
-    assert best is not None
-    if sound is None:
-        return Roles(best[1], adds_up=False, likely=True)
-    return Roles(sound[1], adds_up=True, likely=best[0] - sound[0] <= margin)
+        return Roles(("other",) * len(spans), whole, adds_up=False, likely=False, favorite=False)
+    best = max(_favorites(scores))
+    for values in dict.fromkeys((whole, parted)):
+        if sound := max(_sound(values, scores), default=None):
+            likely = best[0] - sound[0] <= margin
+            return Roles(sound[1], values, True, likely, favorite=sound[1] == best[1])
+    return Roles(best[1], whole, adds_up=False, likely=True, favorite=True)
+
+
+def _favorites(scores: Sequence[Scores]) -> Iterator[tuple[float, tuple[str, ...]]]:
+    """The best reading for each choice of net, tax and total, whatever the numbers say."""
+    for triple in permutations(range(len(scores)), 3):
+        rest = (i for i in range(len(scores)) if i not in triple)
+        yield _weighed(triple, [i for i in rest if scores[i]["item"] >= scores[i]["other"]], scores)
+
+
+def _sound(
+    values: Sequence[Decimal], scores: Sequence[Scores]
+) -> Iterator[tuple[float, tuple[str, ...]]]:
+    """Every reading whose items make the net, and whose net and tax make the total."""
+    for triple in permutations(range(len(values)), 3):
+        net, tax, total = (values[i] for i in triple)
+        if net + tax != total:
+            continue
+        rest = [i for i in range(len(values)) if i not in triple]
+        for size in range(1, len(rest) + 1):
+            for items in combinations(rest, size):
+                if sum(values[i] for i in items) == net:
+                    yield _weighed(triple, items, scores)
+
+
+def _weighed(
+    triple: tuple[int, ...], items: Sequence[int], scores: Sequence[Scores]
+) -> tuple[float, tuple[str, ...]]:
+    named = dict(zip(triple, ("net", "tax", "total"), strict=True))
+    roles = tuple(named.get(i, "item" if i in items else "other") for i in range(len(scores)))
+    return sum(score[role] for score, role in zip(scores, roles, strict=True)), roles
 
 
 def decimal_of(amount: str) -> Decimal:
     """An amount as written, American or European, as a number."""
-    digits = re.sub(r"\D", "", amount)
-    return Decimal(digits) / 100
+    return Decimal(re.sub(r"\D", "", amount)) / 100
 
 
 def date_of(text: str, *, month_first: bool) -> date | None:
@@ -263,11 +280,11 @@ def invoice_of(
     currency = currency_of(mail)
     amounts: dict[str, Decimal | None] = {"net": None, "tax": None, "total": None}
     lines: list[Line] = []
-    for span, role in zip(spans, roles.roles, strict=True):
+    for span, role, value in zip(spans, roles.roles, roles.values, strict=True):
         if role == "item":
-            lines.append(Line(description=span.cue, amount=decimal_of(span.text)))
+            lines.append(Line(description=span.cue, amount=value))
         elif role in amounts and roles.likely:
-            amounts[role] = decimal_of(span.text)
+            amounts[role] = value
     return Invoice(
         vendor=vendor_of(mail, us),
         invoice_number=number,
