@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         ModelError,
         ModelRefusedError,
         ModelUnavailableError,
+        OptionsInvalidError,
         OutcomeUnknownError,
         OutputInvalidError,
         PolicyDeniedError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         ToolServerError,
     )
     from .human import Human
+    from .layout import words_of
     from .models import (
         NO_CONTEXT,
         ChatMessage,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         TokenLogprob,
         open_embedded_model,
     )
+    from .output import result_of
     from .plan import Subtask
     from .planner import Planner
     from .turn import Question, ToolResult, ToolSpec, Turn
@@ -74,6 +77,7 @@ _MODULE_OF = {
     "ModelUnavailableError": "errors",
     "NO_CONTEXT": "models",
     "OpenAIModel": "models",
+    "OptionsInvalidError": "errors",
     "OutcomeUnknownError": "errors",
     "OutputInvalidError": "errors",
     "Planner": "planner",
@@ -96,6 +100,8 @@ _MODULE_OF = {
     "Worker": "worker",
     "open_embedded_model": "models",
     "require_tier": "models",
+    "result_of": "output",
+    "words_of": "layout",
 }
 
 __all__ = [
@@ -121,6 +127,7 @@ __all__ = [
     "ModelRefusedError",
     "ModelUnavailableError",
     "OpenAIModel",
+    "OptionsInvalidError",
     "OutcomeUnknownError",
     "OutputInvalidError",
     "Planner",
@@ -143,6 +150,8 @@ __all__ = [
     "Worker",
     "open_embedded_model",
     "require_tier",
+    "result_of",
+    "words_of",
 ]
 
 

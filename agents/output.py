@@ -1,4 +1,7 @@
-"""Typed output: an answer is checked against its schema, and repaired once by the model."""
+"""Typed output: an answer is checked against its schema, and repaired once by the model.
+
+Also how the stock agents ask their model, and what a finished task gave.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +15,8 @@ from pydantic import BaseModel
 from pydantic import ValidationError as ModelValidationError
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY
+
+from repertory.protocol import Task
 
 from .agent import AgentSpec, ModelOptions
 from .errors import OutputInvalidError
@@ -116,3 +121,17 @@ async def typed_answer(turn: Turn, request: ChatRequest, spec: AgentSpec) -> Any
             faults=tuple(faults),
         )
     return answer.parsed
+
+
+def result_of(task: Task) -> Any:
+    """What a finished task gave: its last artifact's data or text, else its last words."""
+    for artifact in reversed(task.artifacts):
+        for part in artifact.parts:
+            if part.has_data:
+                return part.data
+            if part.text is not None:
+                return part.text
+    message = task.status.message
+    if message is None:
+        return None
+    return message.data if message.data is not None else message.text

@@ -6,13 +6,13 @@ from typing import Any
 import anyio
 from pydantic import Field
 
-from repertory.protocol import AgentCard, Artifact, Part, RepertoryError, Task, TaskState
+from repertory.protocol import AgentCard, Artifact, Part, RepertoryError, TaskState
 
 from .agent import Agent, AgentSpec, ModelOptions, read_options
 from .errors import AgentNotFoundError, OutputInvalidError, TaskFailedError
 from .layout import as_data, as_json, opening, shape_section, shortened, system_text, words_of
 from .models import ChatMessage, ChatResult, Tier
-from .output import again, answer_faults, chat_request, typed_answer
+from .output import again, answer_faults, chat_request, result_of, typed_answer
 from .plan import Subtask, plan_schema, read_plan, ready
 from .turn import Turn
 
@@ -142,7 +142,7 @@ async def _carry_out(
     begun: set[str] = set(results)
 
     async def run(task: Subtask) -> None:
-        await turn.note(task.why)
+        await turn.note(task.why, about=task.peer)
         needed = {name: results[name] for name in task.after}
         content = {"goal": task.goal, "of": goal, "results": needed}
         try:
@@ -169,20 +169,6 @@ async def _carry_out(
         for task in tasks
         if task.id in failed
     ]
-
-
-def result_of(task: Task) -> Any:
-    """What a finished task gave: its last artifact's data or text, else its last words."""
-    for artifact in reversed(task.artifacts):
-        for part in artifact.parts:
-            if part.has_data:
-                return part.data
-            if part.text is not None:
-                return part.text
-    message = task.status.message
-    if message is None:
-        return None
-    return message.data if message.data is not None else message.text
 
 
 def _read(

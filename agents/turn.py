@@ -142,8 +142,12 @@ class Turn(Protocol):
         """Mark the effects of a block as one phase of the work; it gets a span of its own."""
         ...
 
-    async def note(self, why: str) -> None:
-        """Record why the next step is taken; it becomes a claim in the pack's WHY."""
+    async def note(self, why: str, *, about: str = "") -> None:
+        """Record why the next step is taken; it becomes a claim in the pack's WHY.
+
+        about: the tool or peer of that step, where several steps may be under
+        way at once.
+        """
         ...
 
     async def report(self, text: str) -> None:

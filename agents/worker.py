@@ -130,7 +130,7 @@ class Worker(Agent):
         faults = faults_of(call.arguments, tool.input_schema)
         if faults:
             return f"the arguments do not fit the schema of {tool.name}: {'; '.join(faults)}"
-        await turn.note(call.why)
+        await turn.note(call.why, about=tool.name)
         try:
             return _seen(await turn.call_tool(tool.name, call.arguments))
         except (PolicyDeniedError, ToolNotFoundError, ToolServerError) as error:

@@ -11,10 +11,12 @@ from repertory.protocol import (
     EventPage,
     Message,
     NumberedEvent,
+    Role,
     StreamResponse,
     Task,
     TaskState,
     apply_event,
+    is_interrupted,
     is_terminal,
     move,
 )
@@ -136,6 +138,36 @@ class TaskRecord:
             if self._changed is None:
                 self._changed = anyio.Event()
             await self._changed.wait()
+
+    def dialogue(self) -> list[Message]:
+        """What caller and agent said, in order: the message, questions with answers, the result.
+
+        Who sent a message decides its role, whatever it says of itself. Reports
+        on the way are left out.
+        """
+        spoken = [self.message.model_copy(update={"role": Role.USER})]
+        for numbered in self.events:
+            update = numbered.event.status_update
+            if update is None:
+                continue
+            state = update.status.state
+            if update.metadata and INPUT_KEY in update.metadata:
+                given = Message.parse(update.metadata[INPUT_KEY])
+                spoken.append(given.model_copy(update={"role": Role.USER}))
+            if is_terminal(state):
+                spoken.extend(self._artifact_messages())
+            message = update.status.message
+            speaks = is_terminal(state) or is_interrupted(state)
+            # An agent may say its artifact once more when it completes.
+            if message is not None and speaks and message.parts != spoken[-1].parts:
+                spoken.append(message)
+        return spoken
+
+    def _artifact_messages(self) -> list[Message]:
+        return [
+            Message(message_id=artifact.artifact_id, role=Role.AGENT, parts=artifact.parts)
+            for artifact in self.snapshot().artifacts
+        ]
 
     def inputs(self) -> dict[str, Message]:
         """What persons and callers answered, by the question's step key ("" for unasked)."""

@@ -6,12 +6,12 @@ checks that ran. The outcome passes only if checks ran and none failed.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
-from repertory.agents import ToolSpec
+from repertory.agents import ToolSpec, result_of
 from repertory.protocol import Message, TaskState
 from repertory.xp_store import (
     CheckSpec,
@@ -58,13 +58,7 @@ def pack_draft(
 ) -> PackDraft:
     """The episode of one task, as its journal tells it."""
     done = sorted(turn.effects.done, key=lambda step: step.number)
-    steps: list[StepDraft] = []
-    claims: list[Claim] = []
-    for step in done:
-        if step.kind == "note":
-            claims.append(Claim(str(step.request["why"]), steps=(len(steps),)))
-        elif step.kind in _ACTION_KIND:
-            steps.append(_step(step, record.agent))
+    acted = [step for step in done if step.kind in _ACTION_KIND]
     verdicts = tuple(Verdict.parse(step.result) for step in done if step.kind == "check")
     checks = tuple(
         CheckSpec(step.request["name"], step.request["lang"], step.request["code"])
@@ -79,9 +73,9 @@ def pack_draft(
         goal=_words(record.message)[:_GOAL],
         situation=_words(record.message)[:_OBSERVATION],
         family=host.family,
-        why=tuple(_supported(claims, len(steps))),
-        steps=tuple(steps),
-        how=_result_of(record, message),
+        why=tuple(_claims(done, acted)),
+        steps=tuple(_step(step, record.agent) for step in acted),
+        how=_result(record, state, message),
         checks=checks,
         verdicts=verdicts,
         outcome=Outcome(
@@ -113,12 +107,22 @@ def _step(step: StepRecord, agent: str) -> StepDraft:
     )
 
 
-def _supported(claims: list[Claim], steps: int) -> list[Claim]:
-    """Claims whose step did not follow support nothing and name none."""
-    return [
-        claim if claim.steps[0] < steps else Claim(claim.text, (), claim.confidence)
-        for claim in claims
-    ]
+def _claims(done: list[StepRecord], acted: list[StepRecord]) -> Iterator[Claim]:
+    """Each note with the step that followed it; one about a tool or peer, with that one's."""
+    taken: set[int] = set()
+    for note in done:
+        if note.kind != "note":
+            continue
+        about = note.request.get("about")
+        following = (
+            at
+            for at, step in enumerate(acted)
+            if step.number > note.number and (not about or (step.name == about and at not in taken))
+        )
+        at = next(following, None)
+        if about and at is not None:
+            taken.add(at)
+        yield Claim(str(note.request["why"]), () if at is None else (at,))
 
 
 def _words(message: Message) -> str:
@@ -132,12 +136,16 @@ def _text(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def _result_of(record: TaskRecord, message: Message | None) -> Mapping[str, Any] | None:
-    """The procedure's result beside its steps, so that a reader need not replay them."""
-    if message is None:
-        return None
-    data = message.data
-    return {"result": data if data is not None else message.text}
+def _result(
+    record: TaskRecord, state: TaskState, message: Message | None
+) -> Mapping[str, Any] | None:
+    """What came of the steps, so that a reader need not replay them: the result, or what failed."""
+    if state is not TaskState.COMPLETED:
+        return {"failure": message.text} if message is not None else None
+    task = record.snapshot()
+    status = task.status.model_copy(update={"message": message})
+    result = result_of(task.model_copy(update={"status": status}))
+    return None if result is None else {"result": result}
 
 
 def _verdict(state: TaskState, verdicts: tuple[Verdict, ...]) -> Literal["pass", "fail", "unknown"]:

@@ -499,11 +499,11 @@ class RunningTurn:
             finally:
                 self._parent = outer
 
-    async def note(self, why: str) -> None:
+    async def note(self, why: str, *, about: str = "") -> None:
         async def nothing(_: StepRecord) -> None:
             return None
 
-        await self._once("note", "why", {"why": why}, nothing)
+        await self._once("note", "why", {"why": why, "about": about}, nothing)
 
     async def _once(
         self,
