@@ -16,7 +16,7 @@ import typer
 
 from repertory import __version__
 
-from .exits import Exit, exit_of, leaves
+from .exits import Exit, explain
 
 app = typer.Typer(
     name="repertory",
@@ -332,31 +332,13 @@ def run_cli(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
     except BaseException as error:  # noqa: BLE001 - the last place that can say it in a sentence
-        return _explain(error)
+        if _debug:
+            traceback.print_exception(error)
+        status, told = explain(error)
+        if told:
+            typer.echo(told, err=True)
+        return status
     return Exit.DONE
-
-
-def _explain(error: BaseException) -> int:
-    from repertory.protocol import RepertoryError
-
-    found = list(leaves(error))
-    if _debug:
-        traceback.print_exception(error)
-    if any(isinstance(each, KeyboardInterrupt) for each in found):
-        return Exit.INTERRUPTED
-    ours = [each for each in found if isinstance(each, RepertoryError)]
-    if len(ours) == len(found):
-        for sentence in dict.fromkeys(each.sentence for each in ours):
-            typer.echo(sentence, err=True)
-        return max(exit_of(each) for each in ours)
-    strange = next(each for each in found if not isinstance(each, RepertoryError))
-    told = " ".join(str(strange).split())[:300]
-    typer.echo(
-        f"repertory met an error of its own: {type(strange).__name__}: {told}. What was accepted "
-        "is in the journal. Please report it with the output of 'repertory --debug ...'.",
-        err=True,
-    )
-    return Exit.FAILED
 
 
 if __name__ == "__main__":

@@ -67,3 +67,19 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield from leaves(inner)
     else:
         yield error
+
+
+def explain(error: BaseException) -> tuple[Exit, str]:
+    """What to exit with after `error`, and what to tell of it: a sentence, never a traceback."""
+    found = list(leaves(error))
+    if any(isinstance(each, KeyboardInterrupt) for each in found):
+        return Exit.INTERRUPTED, ""
+    strange = [each for each in found if not isinstance(each, RepertoryError)]
+    if not strange:
+        return max(exit_of(each) for each in found), "\n".join(dict.fromkeys(map(str, found)))
+    told = " ".join(str(strange[0]).split())[:300]
+    sentence = (
+        f"repertory met an error of its own: {type(strange[0]).__name__}: {told}. What was "
+        "accepted is in the journal. Please report it with the output of 'repertory --debug ...'."
+    )
+    return Exit.FAILED, sentence

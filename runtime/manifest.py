@@ -302,7 +302,9 @@ class Telemetry(Entry):
 
     spans: bool = Field(True, description="Keep spans in the network's store.")
     content: bool = Field(False, description="Also what was said; may hold personal data.")
-    otlp: bool = Field(False, description="Send to OTEL_EXPORTER_OTLP_ENDPOINT too.")
+    otlp: bool = Field(
+        True, description="Send to OTEL_EXPORTER_OTLP_ENDPOINT too, where that is set."
+    )
 
 
 class Serve(Entry):

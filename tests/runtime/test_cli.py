@@ -11,7 +11,7 @@ from repertory.agents import ModelUnavailableError
 from repertory.protocol import BusyError, RepertoryError, TaskNotFoundError
 from repertory.runtime import InputError, PortInUseError
 from repertory.runtime.cli import run_cli
-from repertory.runtime.exits import Exit, exit_of, leaves
+from repertory.runtime.exits import Exit, exit_of, explain, leaves
 from repertory.xp_store import StoreOwnedError
 
 COMMANDS = [
@@ -198,15 +198,31 @@ def test_bad_input_gets_a_sentence_and_a_status(
     assert "Traceback" not in captured.err
 
 
-def test_an_error_of_our_own_is_one_line_and_a_traceback_only_when_asked(
+def test_a_module_that_ends_the_program_is_told(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ours: a person learns what to report, and with --debug the rest."""
-    (folder / "desk.py").write_text(DESK.replace('return {"completed"', "1 / 0; {"))
-    # A folder where the store's file should be is nothing that a sentence foresees.
+    """Ours: what a user's module does at import is bad input, not our end."""
     (folder / "desk.py").write_text("raise SystemExit\n")
     assert run_cli(["run", "network.yaml"]) == Exit.USAGE
     assert "cannot import 'desk'" in capsys.readouterr().err
+
+
+def test_every_sentence_of_a_group_is_told_once_with_the_gravest_status() -> None:
+    """Ours: a task group must not hide what went wrong."""
+    errors = [RepertoryError("one"), StoreOwnedError("two"), RepertoryError("one")]
+    assert explain(ExceptionGroup("g", errors)) == (Exit.ENVIRONMENT, "one\ntwo")
+    assert explain(BaseExceptionGroup("g", [KeyboardInterrupt(), *errors])) == (
+        Exit.INTERRUPTED,
+        "",
+    )
+
+
+def test_an_error_of_our_own_is_one_line_that_says_what_to_report() -> None:
+    """Ours: no traceback reaches an operator who did not ask for one."""
+    status, told = explain(ExceptionGroup("g", [ZeroDivisionError("division\nby zero")]))
+    assert status is Exit.FAILED
+    assert told.startswith("repertory met an error of its own: ZeroDivisionError: division by zero")
+    assert "\n" not in told
 
 
 @pytest.mark.parametrize(
