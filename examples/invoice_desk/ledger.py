@@ -91,7 +91,7 @@ class Ledger:
         for row in self.connection.execute("SELECT * FROM vendors ORDER BY vendor_id"):
             known = [row["name"], *row["aliases"].split(";")]
             if wanted and wanted in map(name_key, known):
-                return {"found": True, **{k: row[k] for k in row.keys() if k != "aliases"}}
+                return {"found": True, **{k: v for k, v in dict(row).items() if k != "aliases"}}
         return {"found": False}
 
     def find_invoice(self, vendor_id: str, invoice_number: str) -> dict[str, Any]:
@@ -122,7 +122,9 @@ class Ledger:
     def _post(
         self, cursor: sqlite3.Cursor, invoice: dict[str, Any], key: str, request: str
     ) -> dict[str, Any]:
-        known = cursor.execute("SELECT request, answer FROM answers WHERE key = ?", (key,)).fetchone()
+        known = cursor.execute(
+            "SELECT request, answer FROM answers WHERE key = ?", (key,)
+        ).fetchone()
         if key and known:
             if known["request"] != request:
                 raise ToolError("this idempotency key belongs to another invoice")
@@ -136,7 +138,10 @@ class Ledger:
                     "INSERT INTO postings VALUES (NULL, ?, ?, ?, ?, ?, ?, ?,"
                     " (SELECT account FROM vendors WHERE vendor_id = ?), ?, ?, ?)",
                     (
-                        *(invoice[name] for name in ("vendor_id", "invoice_number", "invoice_date")),
+                        *(
+                            invoice[name]
+                            for name in ("vendor_id", "invoice_number", "invoice_date")
+                        ),
                         invoice["currency"],
                         *(cents(invoice[name]) for name in ("net", "tax", "total")),
                         invoice["vendor_id"],
@@ -149,7 +154,9 @@ class Ledger:
                 raise ToolError(f"the ledger refuses the invoice: {error}") from None
             answer = {"posted": True, "posting_id": cursor.lastrowid}
         if key:
-            cursor.execute("INSERT INTO answers VALUES (?, ?, ?)", (key, request, json.dumps(answer)))
+            cursor.execute(
+                "INSERT INTO answers VALUES (?, ?, ?)", (key, request, json.dumps(answer))
+            )
         return answer
 
     def balance(self, currency: str) -> dict[str, Any]:

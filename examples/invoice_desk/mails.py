@@ -18,7 +18,9 @@ from typing import cast
 from repertory.protocol.errors import RepertoryError
 
 LONGEST_TEXT = 1600
-_QUOTED_FROM = re.compile(r"^(On|Am|Le|Il|El) .{6,120}(wrote|schrieb|a écrit|ha scritto|escribió):\s*$")
+_QUOTED_FROM = re.compile(
+    r"^(On|Am|Le|Il|El) .{6,120}(wrote|schrieb|a écrit|ha scritto|escribió):\s*$"
+)
 _SIGNATURE = re.compile(r"^-- ?$")
 
 
@@ -52,7 +54,9 @@ def read_mail(content: bytes) -> Mail:
     try:
         received = parsedate_to_datetime(_header(message, "date")).date()
     except (TypeError, ValueError):
-        raise UnreadableMailError("the mail has no readable date; ask for it to be sent again") from None
+        raise UnreadableMailError(
+            "the mail has no readable date; ask for it to be sent again"
+        ) from None
     text = _tidy("\n\n".join(_texts(message)))
     if not _legible(text):
         raise UnreadableMailError("the mail's text cannot be decoded; ask for it to be sent again")
@@ -87,8 +91,26 @@ def _texts(message: EmailMessage) -> Iterator[str]:
 class _Lines(HTMLParser):
     """Lays HTML out as lines: a row is a line, its cells are parted by a bar."""
 
-    BREAKS = frozenset("p br div tr table h1 h2 h3 h4 li ul ol hr pre body".split())
-    HIDDEN = frozenset("script style head title".split())
+    BREAKS = frozenset(
+        [
+            "p",
+            "br",
+            "div",
+            "tr",
+            "table",
+            "h1",
+            "h2",
+            "h3",
+            "h4",
+            "li",
+            "ul",
+            "ol",
+            "hr",
+            "pre",
+            "body",
+        ]
+    )
+    HIDDEN = frozenset(["script", "style", "head", "title"])
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

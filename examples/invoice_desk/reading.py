@@ -15,16 +15,18 @@ from decimal import Decimal
 from itertools import combinations, permutations
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from mails import Mail
+from pydantic import BaseModel, ConfigDict
 
 Scores = Mapping[str, float]
 Kind = Literal["invoice", "credit_note", "reminder", "other"]
 
 ROLES = ("item", "net", "tax", "total", "other")
 CURRENCIES = {"€": "EUR", "euro": "EUR", "$": "USD", "£": "GBP"}
-CURRENCIES |= {code: code for code in "EUR USD GBP CHF SEK DKK NOK PLN JPY CAD AUD".split()}
+CURRENCIES |= {
+    code: code
+    for code in ["EUR", "USD", "GBP", "CHF", "SEK", "DKK", "NOK", "PLN", "JPY", "CAD", "AUD"]
+}
 _MONTHS = "january february march april may june july august september october november december"
 _MONTH = f"(?P<month>{_MONTHS.replace(' ', '|')})"
 _DATES = [
@@ -48,11 +50,16 @@ _ROUTING = re.compile(
 )
 _LEGAL = r"GmbH|LLC|Inc\.?|Ltd\.?|SARL|S\.r\.l\.|S\.L\.|B\.V\.|LLP|Co\.|Corp\.|KG|AG|SAS|Partners"
 _WORD = r"[A-ZÀ-Ý][\w’'-]*|&|de|den|der|van|und|and|et"
-_COMPANY = re.compile(rf"(?:(?<=\s)|(?<=^))[A-ZÀ-Ý][\w’'-]*(?: (?:{_WORD}))*,? (?:{_LEGAL})(?!\w)", re.M)
-_SHOUTED = re.compile(r"^[A-Z][A-Z& ]+ (?:INC|LLC|LTD|LLP|CORP|CO)\b\.?", re.M)
+_COMPANY = re.compile(
+    rf"(?:(?<=\s)|(?<=^))[A-ZÀ-Ý][\w’'-]*(?: (?:{_WORD}))*,? (?:{_LEGAL})(?!\w)", re.MULTILINE
+)
+_SHOUTED = re.compile(r"^[A-Z][A-Z& ]+ (?:INC|LLC|LTD|LLP|CORP|CO)\b\.?", re.MULTILINE)
 _KINDS: tuple[tuple[Kind, str], ...] = (
     ("credit_note", r"credit note|gutschrift|nota di credito|\bavoir\b|nota de cr[eé]dito"),
-    ("reminder", r"payment reminder|friendly reminder|\bmahnung|zahlungserinnerung|still (?:open|unpaid)"),
+    (
+        "reminder",
+        r"payment reminder|friendly reminder|\bmahnung|zahlungserinnerung|still (?:open|unpaid)",
+    ),
     ("other", r"\bpreventivo|our offer|\bangebot\b|\bquotation|unsubscribe|order confirmation"),
     ("invoice", r"invoice|rechnung|fattura|factura|facture|statement|amount due"),
 )
