@@ -18,6 +18,7 @@ from repertory.agents import (
     ModelUnavailableError,
     ToolNotFoundError,
     ToolSpec,
+    words_of,
 )
 from repertory.protocol import (
     AgentCard,
@@ -150,17 +151,17 @@ class AgentHost:
     async def run(self, *, task_status: Started[None]) -> None:
         """Open the agent and give it its turns, until `stop`; a crash is told to the network."""
         agent = self._make()
-        self.mailbox = Mailbox(self.entry.mailbox, self.entry.concurrency)
+        await self._settle_pending()
         self._stopped = anyio.Event()
         with anyio.CancelScope() as self._scope:
             try:
                 async with agent.open(), anyio.create_task_group() as turns:
-                    for record in list(self.pending.values()):
-                        turns.start_soon(self.mailbox.put_again, record)
+                    self.mailbox.begin_anew(self.pending.values())
                     task_status.started()
                     while True:
                         record = await self.mailbox.get()
                         if record.ended or record.id not in self.pending:
+                            # It was ended without a turn, while it waited.
                             self.mailbox.done(record)
                             continue
                         turns.start_soon(self._turn, agent, record)
@@ -176,6 +177,13 @@ class AgentHost:
                 self._scope = None
                 self._stopped.set()
 
+    async def _settle_pending(self) -> None:
+        """Wait for what the turns of an earlier life still had on its way to the journal."""
+        await self.network.journal.settle()
+        for record in [each for each in self.pending.values() if each.ended]:
+            del self.pending[record.id]
+            self.network.ended(record)
+
     async def stop(self) -> None:
         """End the agent's turns where they stand; their tasks stay in the journal."""
         if self._scope is not None:
@@ -185,8 +193,20 @@ class AgentHost:
     async def give_up(self, why: str) -> None:
         """Take no more work, and fail what is left, so that nobody waits for it."""
         self.down = why
+        self.mailbox.begin_anew()
         for record in list(self.pending.values()):
             await self.finish(record, TaskState.FAILED, why, "AGENT_DOWN")
+
+    def take(self, record: TaskRecord) -> None:
+        """Let an accepted task wait for its turn."""
+        self.pending[record.id] = record
+        self.mailbox.put(record)
+        self.network.moved()
+
+    async def fail_if_down(self, record: TaskRecord) -> None:
+        """End a task that the agent accepted and will not live to work on."""
+        if self.down and not record.ended:
+            await self.finish(record, TaskState.FAILED, self.down, "AGENT_DOWN")
 
     # -- turns -------------------------------------------------------------------
 
@@ -194,6 +214,10 @@ class AgentHost:
         known = {}
         if record.attempts or record.last_sequence > 1 or record.id in self.network.resumed:
             known = await self.network.journal.steps(record.id)
+        if record.ended or record.cancel_requested:
+            # Canceled while its steps were read; whoever canceled it ends it.
+            self.mailbox.done(record)
+            return
         span = self.telemetry.agent(
             self.name,
             parent=record.traceparent or "",
@@ -308,16 +332,11 @@ class AgentHost:
     async def history_of(self, record: TaskRecord) -> list[dict[str, Any]]:
         """Messages of the context's earlier tasks, the newest that fit the token bound."""
         earlier = await self.network.journal.earlier_in_context(record, _HISTORY_TASKS)
-        messages: list[Message] = []
-        for each in earlier:
-            task = each.snapshot()
-            messages.extend(message for message in task.history if message.text)
-            if task.status.message is not None:
-                messages.append(task.status.message)
+        messages = [message for each in earlier for message in each.dialogue()]
         room = self.entry.memory.context_tokens * _CHARACTERS_PER_TOKEN
         kept: list[dict[str, Any]] = []
         for message in reversed(messages):
-            room -= len(message.text)
+            room -= len(words_of(message))
             if room < 0:
                 break
             kept.append(message.wire())

@@ -184,10 +184,16 @@ class Journal:
 
     # -- tasks -------------------------------------------------------------
 
-    async def accept(self, record: TaskRecord, first: StreamResponse) -> TaskRecord | None:
+    async def accept(
+        self,
+        record: TaskRecord,
+        first: StreamResponse,
+        then: Callable[[TaskRecord | None], None],
+    ) -> TaskRecord | None:
         """Make an accepted message durable; None when it is new, else the earlier task.
 
-        Exactly one task exists per (tenant, principal, agent, messageId).
+        Exactly one task exists per (tenant, principal, agent, messageId). then:
+        called with the answer by the commit itself, also for a caller who gave up.
         """
         record.created_at = record.updated_at = time()
         numbered = record.stage(first)
@@ -195,20 +201,27 @@ class Journal:
         event = (record.id, numbered.sequence, record.created_at, _dump(first.wire()))
         identity = (record.tenant, record.principal, record.agent, record.message.message_id)
 
+        known: list[TaskRecord | None] = []
+
         def unit(connection: sqlite3.Connection) -> TaskRecord | None:
             if connection.execute(_INSERT_TASK, row).rowcount:
                 connection.execute(_INSERT_EVENT, event)
-                return None
-            found = connection.execute(
-                "SELECT id FROM task WHERE tenant=? AND principal=? AND agent=? AND message_id=?",
-                identity,
-            ).fetchone()
-            return _load(connection, found[0])
+                known.append(None)
+            else:
+                found = connection.execute(
+                    "SELECT id FROM task"
+                    " WHERE tenant=? AND principal=? AND agent=? AND message_id=?",
+                    identity,
+                ).fetchone()
+                known.append(_load(connection, found[0]))
+            return known[0]
 
-        earlier = await self.database.transact(unit)
-        if earlier is None:
-            record.publish((numbered,))
-        return earlier
+        def settle() -> None:
+            if known[0] is None:
+                record.publish((numbered,))
+            then(known[0])
+
+        return await self.database.transact(unit, settle)
 
     async def append(
         self,
@@ -255,8 +268,17 @@ class Journal:
             if also is not None:
                 also(connection)
 
-        # Published by the commit itself: a caller that is cancelled meanwhile tears no log.
-        await self.database.transact(unit, partial(record.publish, numbered))
+        try:
+            # Published by the commit itself: a caller that is cancelled meanwhile tears no log.
+            await self.database.transact(unit, partial(record.publish, numbered))
+        except StoreError:
+            if record.staged == numbered[-1].sequence:
+                record.staged, record.state = before, state
+            raise
+
+    async def settle(self) -> None:
+        """Return when every write begun before this call is durable and published, or refused."""
+        await self.database.transact(lambda connection: None)
 
     async def note_attempt(self, record: TaskRecord) -> None:
         """Count a crash of the agent while it worked on the task."""

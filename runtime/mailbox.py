@@ -7,6 +7,7 @@ place of work to others and takes one again when it goes on.
 """
 
 from collections import Counter, deque
+from collections.abc import Iterable
 
 import anyio
 
@@ -27,7 +28,8 @@ class Mailbox:
 
     def __init__(self, size: int, concurrency: int) -> None:
         self.size = size
-        self._room = anyio.Semaphore(size)
+        self._promised = 0
+        self._senders: deque[anyio.Event] = deque()
         self._places = anyio.Semaphore(concurrency)
         self._waiting: dict[Context, deque[TaskRecord]] = {}
         self._busy: Counter[Context] = Counter()
@@ -36,26 +38,58 @@ class Mailbox:
         self._arrived: anyio.Event | None = None
         self.depth = 0
 
+    def begin_anew(self, records: Iterable[TaskRecord] = ()) -> None:
+        """Forget who waits and works, and let `records` wait, as for an agent that starts anew.
+
+        They may be more than the size; senders wait until there is room again.
+        """
+        for _ in self._placed:
+            self._places.release()
+        self._waiting.clear()
+        self._ready.clear()
+        self._busy.clear()
+        self._placed.clear()
+        self.depth = 0
+        for record in records:
+            self._line_up(record)
+        self._let_senders_in()
+
     async def wait_for_room(self) -> None:
-        """Take one place of the waiting room, when there is one; `put` uses it."""
-        await self._room.acquire()
+        """Be promised one place of the waiting room, in turn; `put` uses it."""
+        if self.depth + self._promised < self.size and not self._senders:
+            self._promised += 1
+            return
+        called = anyio.Event()
+        self._senders.append(called)
+        try:
+            await called.wait()
+        except BaseException:
+            if called.is_set():
+                self.give_back_room()
+            else:
+                self._senders.remove(called)
+            raise
 
     def give_back_room(self) -> None:
-        """Return the place of a message that was not put after all."""
-        self._room.release()
+        """Return the promise of a message that was not put after all."""
+        self._promised -= 1
+        self._let_senders_in()
 
     def put(self, record: TaskRecord) -> None:
-        """Let an accepted task wait; its place was taken by `wait_for_room`."""
+        """Let an accepted task wait; its place was promised by `wait_for_room`."""
+        self._promised -= 1
+        self._line_up(record)
+
+    def _line_up(self, record: TaskRecord) -> None:
         context = _context_of(record)
-        line = self._waiting.setdefault(context, deque())
-        line.append(record)
+        self._waiting.setdefault(context, deque()).append(record)
         self.depth += 1
         self._announce(context)
 
-    async def put_again(self, record: TaskRecord) -> None:
-        """Let a task of an earlier life wait, when there is room for it."""
-        await self.wait_for_room()
-        self.put(record)
+    def _let_senders_in(self) -> None:
+        while self._senders and self.depth + self._promised < self.size:
+            self._promised += 1
+            self._senders.popleft().set()
 
     async def get(self) -> TaskRecord:
         """The next task whose context is free, with a place of work taken for it."""
@@ -74,7 +108,7 @@ class Mailbox:
         if not self._waiting[context]:
             del self._waiting[context]
         self.depth -= 1
-        self._room.release()
+        self._let_senders_in()
         self._placed.add(record.id)
         return record
 

@@ -615,6 +615,8 @@ async def open_network(
                 meter_provider=meter_provider,
                 store=spans,
                 content=manifest.telemetry.content,
+                spans=manifest.telemetry.spans or tracer_provider is not None,
+                otlp=manifest.telemetry.otlp,
             )
         )
         network = Network(manifest, journal, telemetry)

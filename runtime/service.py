@@ -33,6 +33,8 @@ from repertory.protocol import (
     new_id,
 )
 
+from repertory.xp_store import StoreError
+
 from .errors import NetworkClosedError
 from .journal import question_of
 from .record import INPUT_KEY, STEP_KEY, TaskRecord
@@ -105,25 +107,25 @@ class LocalService:
                 f"network {network.manifest.network} is draining and takes no new work",
                 network=network.manifest.network,
             )
-        await host.mailbox.wait_for_room()
         mailbox = host.mailbox
+        await mailbox.wait_for_room()
+
+        def settled(earlier: TaskRecord | None) -> None:
+            if earlier is None:
+                host.take(network.adopt(record))
+            else:
+                mailbox.give_back_room()
+
         try:
-            earlier = await network.journal.accept(record, _submitted(record, network.now()))
-        except BaseException:
+            earlier = await network.journal.accept(
+                record, _submitted(record, network.now()), settled
+            )
+        except StoreError:
             mailbox.give_back_room()
             raise
         if earlier is not None:
-            mailbox.give_back_room()
             return network.adopt(earlier)
-        network.adopt(record)
-        host.pending[record.id] = record
-        if host.down:
-            mailbox.give_back_room()
-            await host.finish(record, TaskState.FAILED, host.down, "AGENT_DOWN")
-        elif mailbox is host.mailbox:
-            mailbox.put(record)
-        # Else the agent was restarted meanwhile, and has taken up all that was pending.
-        network.moved(record)
+        await host.fail_if_down(record)
         return record
 
     async def _continue(self, message: Message, call: Call) -> TaskRecord:

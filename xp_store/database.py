@@ -48,7 +48,11 @@ class _Job:
 
     def settle(self) -> None:
         if self.then is not None and self.error is None:
-            self.then()
+            try:
+                self.then()
+            except Exception as error:
+                # Told to who waits for the write, which is durable all the same.
+                self.error = error
         if self.future.done():
             return
         if self.error is not None:

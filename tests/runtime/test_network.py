@@ -64,12 +64,28 @@ class Gate(Agent):
     most = 0
     seen: list[str] = []
     release: anyio.Event
+    entered: anyio.Condition
+
+    @classmethod
+    def close(cls) -> None:
+        """Begin a test: nobody inside, the gate shut."""
+        cls.inside, cls.most, cls.seen = 0, 0, []
+        cls.release, cls.entered = anyio.Event(), anyio.Condition()
+
+    @classmethod
+    async def wait_inside(cls, number: int) -> None:
+        """Return when so many are inside."""
+        async with cls.entered:
+            while cls.inside < number:
+                await cls.entered.wait()
 
     async def handle(self, turn: Turn) -> None:
         cls = type(self)
-        cls.inside += 1
-        cls.most = max(cls.most, cls.inside)
-        cls.seen.append(turn.message.text)
+        async with cls.entered:
+            cls.inside += 1
+            cls.most = max(cls.most, cls.inside)
+            cls.seen.append(turn.message.text)
+            cls.entered.notify_all()
         await cls.release.wait()
         cls.inside -= 1
 
@@ -165,12 +181,11 @@ async def test_a_foreign_task_answers_exactly_as_an_absent_one(tmp_path: Path) -
 
 async def test_contexts_run_at_once_up_to_the_concurrency_and_in_order_within(tmp_path: Path) -> None:
     """Ours: messages of one context are handled in order, others concurrently."""
-    Gate.inside, Gate.most, Gate.seen, Gate.release = 0, 0, [], anyio.Event()
+    Gate.close()
     async with _network(tmp_path, "  gate: {concurrency: 3}\n", {"gate": Gate}) as network:
         ids = [await network.tell("gate", f"same {n}", context_id="same") for n in range(3)]
         ids += [await network.tell("gate", f"own {n}") for n in range(4)]
-        await anyio.wait_all_tasks_blocked()
-        assert Gate.inside == 3
+        await Gate.wait_inside(3)
         Gate.release.set()
         await network.idle()
         assert Gate.most == 3
@@ -229,13 +244,12 @@ async def test_a_message_to_an_ended_task_is_unsupported(tmp_path: Path) -> None
 
 async def test_a_task_is_canceled_wherever_it_is(tmp_path: Path) -> None:
     """Spec: A2A 1.0 CancelTask; also while it waits for its turn, and with its callees."""
-    Gate.inside, Gate.most, Gate.seen, Gate.release = 0, 0, [], anyio.Event()
+    Gate.close()
     agents = "  relay: {peers: [gate]}\n  gate: {concurrency: 1}\n"
     async with _network(tmp_path, agents, {"relay": Relay, "gate": Gate}) as network:
         running = await network.tell("relay", "first")
-        await anyio.wait_all_tasks_blocked()
+        await Gate.wait_inside(1)
         waiting = await network.tell("gate", "second")
-        await anyio.wait_all_tasks_blocked()
         for task_id in (waiting, running):
             task = await network.cancel(task_id)
             assert task.status.state is TaskState.CANCELED
@@ -246,7 +260,7 @@ async def test_a_task_is_canceled_wherever_it_is(tmp_path: Path) -> None:
 
 async def test_a_deadline_ends_a_task_and_says_so(tmp_path: Path) -> None:
     """Ours: a task that outlasts its patience fails with a reason, it does not hang."""
-    Gate.inside, Gate.most, Gate.seen, Gate.release = 0, 0, [], anyio.Event()
+    Gate.close()
     async with _network(tmp_path, "  gate: {patience: 0.05}\n", {"gate": Gate}) as network:
         task = await network.ask("gate", "slow")
         assert task.status.state is TaskState.FAILED
@@ -326,3 +340,40 @@ async def test_a_spent_budget_ends_the_task_and_names_the_agent(tmp_path: Path) 
     async with _network(tmp_path, agents, {"relay": Relay, "spender": Spender}, more=more) as network:
         task = await network.ask("relay", "go")
         assert _words(task) == "spender may not go on"
+
+
+async def test_a_sender_that_waits_at_a_full_mailbox_outlives_a_restart_of_the_agent(
+    tmp_path: Path,
+) -> None:
+    """Ours: backpressure must not become a hang when the agent crashes meanwhile."""
+    agents = "  fragile: {mailbox: 1, concurrency: 1}\n"
+    more = "supervision: {intensity: 50, attempts: 2}\n"
+    async with _network(tmp_path, agents, {"fragile": Fragile}, more=more) as network:
+        ids: list[str] = []
+
+        async def send(text: str) -> None:
+            ids.append(await network.tell("fragile", text))
+
+        async with anyio.create_task_group() as group:
+            for text in ("bomb", "a", "bomb", "b", "c"):
+                group.start_soon(send, text)
+        await network.idle()
+        states = sorted([(await network.task(task_id)).status.state.name for task_id in ids])
+        assert states == ["COMPLETED"] * 3 + ["FAILED"] * 2
+
+
+async def test_a_message_whose_sender_gave_up_in_mid_commit_is_still_worked_on(
+    tmp_path: Path,
+) -> None:
+    """Ours: accepted is accepted, whether or not anybody heard of it."""
+    async with _network(tmp_path, "  echo: {}\n", {"echo": Echo}) as network:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                for n in range(20):
+                    group.start_soon(network.tell, "echo", f"{n}")
+                await anyio.lowlevel.checkpoint()
+                scope.cancel()
+        # A write that is acknowledged later than theirs shows that theirs are through.
+        await network.ask("echo", "last")
+        await network.idle()
+        assert {row.state for row in await network.tasks()} == {TaskState.COMPLETED}

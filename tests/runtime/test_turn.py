@@ -75,6 +75,7 @@ class Calls:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.hold = anyio.Event()
+        self.reached = anyio.Event()
 
     def answer(self, request: Any) -> str:
         text = request.messages[-1].content
@@ -113,6 +114,7 @@ async def test_finished_model_calls_are_not_paid_for_again_after_a_restart(tmp_p
             first = await turn.chat(_chat("one"))
             again = await turn.chat(_chat("one"))
             if not calls.hold.is_set():
+                calls.reached.set()
                 await anyio.sleep_forever()
             last = await turn.chat(_chat("two"))
             await turn.complete(" / ".join((first.text, again.text, last.text)))
@@ -120,9 +122,7 @@ async def test_finished_model_calls_are_not_paid_for_again_after_a_restart(tmp_p
     agents = "  thinker: {model: m}\n"
     async with _network(tmp_path, agents, {"thinker": Thinker}, calls) as network:
         task_id = await network.tell("thinker", "go")
-        while len(calls.asked) < 2:
-            await anyio.wait_all_tasks_blocked()
-        await anyio.wait_all_tasks_blocked()
+        await calls.reached.wait()
     calls.hold.set()
     async with _network(tmp_path, agents, {"thinker": Thinker}, calls) as network:
         await network.idle()
