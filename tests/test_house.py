@@ -15,6 +15,12 @@ REPOSITORY = Path(__file__).parent.parent
 ROOMS = ["protocol", "xp_store", "agents", "simulators", "runtime"]
 TESTS = sorted((REPOSITORY / "tests").rglob("test_*.py"))
 
+PAGES = sorted(
+    page
+    for place in ("*.md", "docs/**/*.md", "examples/**/*.md")
+    for page in REPOSITORY.glob(place)
+)
+
 
 def _place(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
@@ -70,6 +76,17 @@ def test_every_room_is_linked_into_the_package() -> None:
         link = REPOSITORY / "repertory" / room
         assert link.is_symlink()
         assert link.readlink() == Path("..") / room
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    """Ours: a document that points at nothing costs its reader's trust."""
+    broken = [
+        f"{_place(page)}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text("utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
 
 
 def test_what_is_pinned_is_a_name_and_a_version() -> None:

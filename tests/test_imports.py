@@ -40,9 +40,9 @@ print(json.dumps([name for name in before if before[name] != after[name]]))
 
 def _python(code: str, *arguments: str) -> list[str]:
     """What a fresh interpreter prints last, as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-    )
+    words = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     names: list[str] = json.loads(done.stdout.splitlines()[-1])
     return names
 
