@@ -1,8 +1,11 @@
+import io
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -367,3 +370,111 @@ def test_packs_are_found_shown_and_indexed_anew(
     assert "no pack 'nothing'" in capsys.readouterr().err
     assert run_cli(["xp", "reindex", "--json"]) == Exit.DONE
     assert document(capsys)["packs"] == 1
+
+
+STUBBORN = """\
+import os
+import sys
+
+import anyio
+
+from repertory.agents import Agent
+
+
+class Desk(Agent):
+    async def handle(self, turn):
+        if "GO" not in os.environ:
+            print("began", file=sys.stderr, flush=True)
+            await anyio.sleep_forever()
+        await turn.complete("done after all")
+
+
+def model(request):
+    return "x"
+"""
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """The command line as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "repertory.runtime.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def line_with(stream: IO[str] | None, words: str) -> str:
+    """The next line of `stream` that holds `words`; fails when there is none."""
+    assert stream is not None
+    for line in stream:
+        if words in line:
+            return line
+    raise AssertionError(f"the process ended without saying {words!r}")
+
+
+def test_ctrl_c_twice_stops_at_once_and_the_next_start_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: Ctrl-C at any time loses nothing."""
+    (folder / "desk.py").write_text(STUBBORN)
+    with start("run", "network.yaml", "--message", "hello") as process:
+        line_with(process.stderr, "began")
+        process.send_signal(signal.SIGINT)
+        line_with(process.stderr, "once more stops now")
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read() if process.stderr else ""
+        assert process.wait(60) == Exit.INTERRUPTED
+    assert "the same command goes on where this one stopped" in rest
+    assert "Traceback" not in rest
+
+    monkeypatch.setenv("GO", "1")
+    assert run_cli(["run", "network.yaml", "--json"]) == Exit.DONE
+    (outcome,) = document(capsys)["outcomes"]  # type: ignore[misc]  # a list of outcomes
+    assert outcome["text"] == "done after all"
+
+
+def test_a_served_network_is_looked_at_and_answered_from_beside(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: one process owns the network; others read it and leave orders."""
+    assert run_cli(["run", "network.yaml", "--message", "ask me", "--json"]) == Exit.WAITING
+    (waiting,) = document(capsys)["waiting"]  # type: ignore[misc]  # a list of tasks
+    with start("serve", "network.yaml", "--port", "0", "--json") as process:
+        told = json.loads(line_with(process.stdout, "url"))
+        assert told["agents"]["desk"] == f"{told['url']}/agents/desk/mcp"
+
+        assert run_cli(["run", "network.yaml", "--json"]) == Exit.ENVIRONMENT
+        assert f"in use by process {process.pid}" in capsys.readouterr().err
+
+        port = told["url"].rpartition(":")[2]
+        other = [*["serve", "network.yaml", "--store", "sqlite:///other.db", "--port"], port]
+        assert run_cli(other) == Exit.ENVIRONMENT
+        assert f"port {port} of 127.0.0.1 is in use" in capsys.readouterr().err
+
+        assert run_cli(["answer", waiting["id"], "yes"]) == Exit.DONE
+        assert "answered" in capsys.readouterr().out
+        assert run_cli(["watch", waiting["id"], "--json"]) == Exit.DONE
+        last = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert last["event"]["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == Exit.DONE
+
+
+class Terminal(io.StringIO):
+    """A screen that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_sees_the_agents_at_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: progress goes to stderr, so that the result can still be piped."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert run_cli(["run", "network.yaml", "--message", "hello"]) == Exit.DONE
+    assert "of 1 inputs" in terminal.getvalue()
+    assert "for a person" in terminal.getvalue()
+    assert "1 completed in" in capsys.readouterr().out
