@@ -50,7 +50,7 @@ class _Job:
         if self.then is not None and self.error is None:
             try:
                 self.then()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - kept for the waiting caller
                 # Told to who waits for the write, which is durable all the same.
                 self.error = error
         if self.future.done():
@@ -136,7 +136,9 @@ class Database:
         then: Callable[[], None] | None = None,
     ) -> Any:
         if self._closed:
-            raise StoreError(f"the store {self.path} is closed; nothing was written", path=self.path)
+            raise StoreError(
+                f"the store {self.path} is closed; nothing was written", path=self.path
+            )
         job = _Job(unit, asyncio.get_running_loop(), then)
         where.put(job)
         return await job.future
@@ -189,7 +191,9 @@ class Database:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA busy_timeout=10000")
-        connection.execute(f"PRAGMA synchronous={'FULL' if self.durability == 'full' else 'NORMAL'}")
+        connection.execute(
+            f"PRAGMA synchronous={'FULL' if self.durability == 'full' else 'NORMAL'}"
+        )
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA temp_store=MEMORY")
@@ -220,7 +224,7 @@ class Database:
                 connection.execute("SAVEPOINT unit")
                 try:
                     job.result = job.unit(connection)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - kept for its caller
                     # One unit's failure is its caller's alone; the batch goes on without it.
                     connection.execute("ROLLBACK TO unit")
                     job.error = _translated(error, self.path)
@@ -242,7 +246,7 @@ class Database:
         while (job := self._reads.get()) is not None:
             try:
                 job.result = job.unit(connection)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - kept for its caller
                 job.error = _translated(error, self.path)
             _announce([job])
         connection.close()
