@@ -161,6 +161,7 @@ async def serve(
         access_log=False,
         log_level="warning",
         log_config=None,
+        timeout_keep_alive=30,
         timeout_graceful_shutdown=2,
     )
     server = _Server(config)
