@@ -330,9 +330,7 @@ async def _load(arm: Arm, url: str, server: int | None, concurrency: int) -> Fig
         spent = time.process_time() - own_before
         seconds = time.perf_counter() - clock
         spent += (_cpu_of(server) - server_before) if server else 0.0
-    return Figure(
-        1e6 * spent / len(times), len(times) / seconds, 1e3 * statistics.median(times)
-    )
+    return Figure(1e6 * spent / len(times), len(times) / seconds, 1e3 * statistics.median(times))
 
 
 def _measure(name: str, concurrency: int) -> Figure:
@@ -379,7 +377,10 @@ def _table(results: dict[tuple[str, int], list[Figure]], rounds: int) -> str:
     ]
     median = {
         key: Figure(
-            *(statistics.median(getattr(f, part) for f in figures) for part in ("cpu", "rate", "median"))
+            *(
+                statistics.median(getattr(f, part) for f in figures)
+                for part in ("cpu", "rate", "median")
+            )
         )
         for key, figures in results.items()
     }
@@ -389,18 +390,28 @@ def _table(results: dict[tuple[str, int], list[Figure]], rounds: int) -> str:
             figure = median[name, n]
             cells.append(f"{figure.cpu:,.0f} µs; {figure.rate:,.0f}/s; {figure.median:.1f} ms")
         lines.append(f"| {arm.name} | " + " | ".join(cells) + " |")
-    lines += ["", f"Each cell: CPU of client and server per task; tasks per second; median wait. "
-              f"Medians of {rounds} rounds of {SECONDS:g} s.", ""]
-    lines += ["| tasks per second, ours over theirs | "
-              + " | ".join(f"{n} at a time" for n in CONCURRENCY) + " |",
-              "|---|" + "---|" * len(CONCURRENCY)]
+    lines += [
+        "",
+        f"Each cell: CPU of client and server per task; tasks per second; median wait. "
+        f"Medians of {rounds} rounds of {SECONDS:g} s.",
+        "",
+    ]
+    lines += [
+        "| tasks per second, ours over theirs | "
+        + " | ".join(f"{n} at a time" for n in CONCURRENCY)
+        + " |",
+        "|---|" + "---|" * len(CONCURRENCY),
+    ]
     for peer in ("sdk-jsonrpc", "sdk-grpc"):
         cells = [f"{median['ours', n].rate / median[peer, n].rate:.1f}" for n in CONCURRENCY]
         lines.append(f"| {ARMS[peer].name} | " + " | ".join(cells) + " |")
     keep = median["ours-packs", 16].rate / median["ours", 16].rate
     wide = median["ours", 128].rate / median["ours", 16].rate
-    lines += ["", f"With a pack per task, {keep:.2f} of the throughput at 16. "
-              f"Throughput at 128 over that at 16: {wide:.2f}."]
+    lines += [
+        "",
+        f"With a pack per task, {keep:.2f} of the throughput at 16. "
+        f"Throughput at 128 over that at 16: {wide:.2f}.",
+    ]
     return "\n".join(lines)
 
 
@@ -443,10 +454,14 @@ def main() -> None:
     table = _table(results, options.rounds)
     print(table)
     if options.write:
-        text = README.read_text() if README.exists() else "<!-- messaging -->\n<!-- /messaging -->\n"
+        text = (
+            README.read_text() if README.exists() else "<!-- messaging -->\n<!-- /messaging -->\n"
+        )
         block = f"<!-- messaging -->\n{table}\n<!-- /messaging -->"
         README.write_text(
-            re.sub(r"<!-- messaging -->.*<!-- /messaging -->", lambda _: block, text, flags=re.S)
+            re.sub(
+                r"<!-- messaging -->.*<!-- /messaging -->", lambda _: block, text, flags=re.DOTALL
+            )
         )
 
 

@@ -33,9 +33,7 @@ def card_of_entry(manifest: Manifest, agent: str, url: str = "") -> AgentCard:
     ]
     if not skills:
         # A2A asks for at least one; an agent without any is known by what it is for.
-        skills = [
-            AgentSkill(id=agent, name=agent, description=entry.description or agent, tags=())
-        ]
+        skills = [AgentSkill(id=agent, name=agent, description=entry.description or agent, tags=())]
     return AgentCard(
         name=agent,
         description=entry.description or f"{agent} of {manifest.network}",

@@ -42,8 +42,8 @@ from .service import LocalService
 from .turn import RunningTurn
 
 if TYPE_CHECKING:
-    from .network import Network
     from .live_span import Span
+    from .network import Network
     from .telemetry import Telemetry
     from .tools import ToolBox
 
@@ -169,7 +169,7 @@ class AgentHost:
                 raise
             except BaseExceptionGroup as group:
                 await self.network.exited(self.name, group.exceptions[0])
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - its supervisor decides
                 task_status_started(task_status)
                 await self.network.exited(self.name, error)
             finally:
@@ -249,7 +249,7 @@ class AgentHost:
                 await agent.handle(turn)
                 if not turn.ended:
                     await turn.complete()
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001 - ends its task, or goes on to its supervisor
             error = _only(raised)
             span.fail(error)
             if isinstance(error, RepertoryError):
@@ -308,9 +308,7 @@ class AgentHost:
         while not record.ended:
             await record.wait_beyond(record.last_sequence)
 
-    async def finish(
-        self, record: TaskRecord, state: TaskState, why: str, reason: str
-    ) -> None:
+    async def finish(self, record: TaskRecord, state: TaskState, why: str, reason: str) -> None:
         """End a task that no turn is at work on."""
         message = agent_message(why, task_id=record.id, context_id=record.context_id)
         await self.network.journal.append(
@@ -353,7 +351,9 @@ class AgentHost:
         )
         if decision.verb == "deny":
             return None
-        status: Literal["candidate", "quarantined"] = "quarantined" if decision.verb == "ask" else "candidate"
+        status: Literal["candidate", "quarantined"] = (
+            "quarantined" if decision.verb == "ask" else "candidate"
+        )
         draft = pack_draft(self, turn, record, state, message, status=status)
         return self.network.packs.unit(draft)
 

@@ -603,9 +603,7 @@ async def open_network(
     url = store_url or manifest.store_url
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(owned(url))
-        database = await stack.enter_async_context(
-            open_database(url, manifest.store.durability)
-        )
+        database = await stack.enter_async_context(open_database(url, manifest.store.durability))
         journal = await stack.enter_async_context(open_journal(database))
         spans = SpanStore(database) if manifest.telemetry.spans else None
         telemetry = await stack.enter_async_context(

@@ -32,7 +32,6 @@ from repertory.protocol import (
     is_terminal,
     new_id,
 )
-
 from repertory.xp_store import StoreError
 
 from .errors import NetworkClosedError

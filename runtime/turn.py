@@ -545,7 +545,7 @@ class RunningTurn:
                     last_chunk=True,
                     metadata={STEP_KEY: key},
                 )
-            )
+            ),
         )
 
     async def complete(self, message: Message | str | None = None) -> None:

@@ -108,7 +108,9 @@ async def _network(
         folder=folder,
     )
     with fail_after(20):
-        async with open_network(manifest, kinds=kinds, models=extra.pop("models", {}), **extra) as network:
+        async with open_network(
+            manifest, kinds=kinds, models=extra.pop("models", {}), **extra
+        ) as network:
             yield network
 
 
@@ -129,8 +131,12 @@ async def test_an_agent_is_asked_and_its_task_is_told_from_beginning_to_end(tmp_
 
 async def test_an_unknown_agent_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     """Ours: the sentence says what was asked, what there is, and what to do."""
-    async with _network(tmp_path, "  critic: {}\n  editor: {}\n", {"critic": Echo, "editor": Echo}) as network:
-        with pytest.raises(AgentNotFoundError, match=r"no agent named 'critc'.*did you mean 'critic'"):
+    async with _network(
+        tmp_path, "  critic: {}\n  editor: {}\n", {"critic": Echo, "editor": Echo}
+    ) as network:
+        with pytest.raises(
+            AgentNotFoundError, match=r"no agent named 'critc'.*did you mean 'critic'"
+        ):
             await network.ask("critc", "hello")
 
 
@@ -179,7 +185,9 @@ async def test_a_foreign_task_answers_exactly_as_an_absent_one(tmp_path: Path) -
         assert listed.tasks == ()
 
 
-async def test_contexts_run_at_once_up_to_the_concurrency_and_in_order_within(tmp_path: Path) -> None:
+async def test_contexts_run_at_once_up_to_the_concurrency_and_in_order_within(
+    tmp_path: Path,
+) -> None:
     """Ours: messages of one context are handled in order, others concurrently."""
     Gate.close()
     async with _network(tmp_path, "  gate: {concurrency: 3}\n", {"gate": Gate}) as network:
@@ -189,7 +197,11 @@ async def test_contexts_run_at_once_up_to_the_concurrency_and_in_order_within(tm
         Gate.release.set()
         await network.idle()
         assert Gate.most == 3
-        assert [text for text in Gate.seen if text.startswith("same")] == ["same 0", "same 1", "same 2"]
+        assert [text for text in Gate.seen if text.startswith("same")] == [
+            "same 0",
+            "same 1",
+            "same 2",
+        ]
         states = {row.state for row in await network.tasks()}
         assert states == {TaskState.COMPLETED}
 
@@ -208,7 +220,9 @@ async def test_a_person_is_asked_and_the_work_goes_on_with_the_answer(tmp_path: 
         assert _words(await network.task(task_id)) == "the person said yes"
 
 
-async def test_a_waiting_task_survives_a_restart_and_goes_on_with_the_answer(tmp_path: Path) -> None:
+async def test_a_waiting_task_survives_a_restart_and_goes_on_with_the_answer(
+    tmp_path: Path,
+) -> None:
     """Ours: a person's answer may come days and restarts later."""
     agents, kinds = "  relay: {peers: [asker]}\n  asker: {}\n", {"relay": Relay, "asker": Asker}
     async with _network(tmp_path, agents, kinds) as network:
@@ -286,7 +300,9 @@ async def test_too_many_crashes_end_the_network_with_the_reason(tmp_path: Path) 
     """Spec: Erlang/OTP, intensity exceeded escalates."""
     more = "supervision: {intensity: 1, attempts: 5, escalate: network}\n"
     with pytest.raises(SupervisionError, match="fragile crashed more than 1 times"):
-        async with _network(tmp_path, "  fragile: {}\n", {"fragile": Fragile}, more=more) as network:
+        async with _network(
+            tmp_path, "  fragile: {}\n", {"fragile": Fragile}, more=more
+        ) as network:
             await network.ask("fragile", "bomb")
 
 
@@ -337,7 +353,9 @@ async def test_a_spent_budget_ends_the_task_and_names_the_agent(tmp_path: Path) 
         async def handle(self, turn: Turn) -> None:
             raise BudgetExceededError("spender may not go on", agent="spender")
 
-    async with _network(tmp_path, agents, {"relay": Relay, "spender": Spender}, more=more) as network:
+    async with _network(
+        tmp_path, agents, {"relay": Relay, "spender": Spender}, more=more
+    ) as network:
         task = await network.ask("relay", "go")
         assert _words(task) == "spender may not go on"
 

@@ -75,9 +75,7 @@ def test_restarts_older_than_the_period_do_not_count() -> None:
 
 def test_a_temporary_sibling_stopped_with_the_others_stays_down() -> None:
     """Spec: Erlang/OTP supervisor, temporary children are never restarted."""
-    supervisor = Supervisor(
-        {"first": "permanent", "guest": "temporary"}, strategy="one_for_all"
-    )
+    supervisor = Supervisor({"first": "permanent", "guest": "temporary"}, strategy="one_for_all")
     verdict = supervisor.exited("first", abnormal=True)
     assert verdict == Verdict(restart=("first",), down=("guest",))
     assert supervisor.exited("first", abnormal=True) == Verdict(restart=("first",))

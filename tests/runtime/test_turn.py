@@ -157,7 +157,9 @@ async def test_an_artifact_is_not_given_twice_by_a_resumed_turn(tmp_path: Path) 
         assert len((await network.task(task_id)).artifacts) == 1
 
 
-async def test_a_tool_that_honors_the_key_is_called_again_when_its_server_died(tmp_path: Path) -> None:
+async def test_a_tool_that_honors_the_key_is_called_again_when_its_server_died(
+    tmp_path: Path,
+) -> None:
     """Ours: the same idempotency key, so the effect happens once."""
     calls = Calls()
 
@@ -175,7 +177,9 @@ async def test_a_tool_that_honors_the_key_is_called_again_when_its_server_died(t
     assert len((tmp_path / "calls.txt").read_text().splitlines()) == 1
 
 
-async def test_an_unknown_outcome_is_put_to_a_person_and_not_repeated_silently(tmp_path: Path) -> None:
+async def test_an_unknown_outcome_is_put_to_a_person_and_not_repeated_silently(
+    tmp_path: Path,
+) -> None:
     """Ours: for a tool that honors no key the manifest says what to do; `ask` asks."""
     calls = Calls()
 
@@ -280,7 +284,9 @@ async def test_a_finished_task_leaves_a_pack_with_why_how_and_check(tmp_path: Pa
         task = await network.ask("clerk", "what is 2 plus 2")
         (pack,) = await network.packs.find(family="sums")
         assert pack.goal == "what is 2 plus 2"
-        assert [claim["text"] for claim in pack.why] == ["sums must be added before they are compared"]
+        assert [claim["text"] for claim in pack.why] == [
+            "sums must be added before they are compared"
+        ]
         assert pack.outcome["verdict"] == "pass"
         assert pack.origin["a2a_task_id"] == task.id
         assert pack.trust_a > pack.trust_b
@@ -303,7 +309,9 @@ async def test_a_conversation_is_remembered_within_its_context(tmp_path: Path) -
             seen.append([message.text for message in turn.history])
             await turn.complete(f"heard {turn.message.text}")
 
-    async with _network(tmp_path, "  listener: {model: m}\n", {"listener": Listener}, calls) as network:
+    async with _network(
+        tmp_path, "  listener: {model: m}\n", {"listener": Listener}, calls
+    ) as network:
         await network.ask("listener", "one", context_id="talk")
         await network.ask("listener", "two", context_id="talk")
         await network.ask("listener", "apart")
@@ -323,7 +331,9 @@ async def test_waiting_for_a_person_does_not_use_up_the_patience(tmp_path: Path)
         async def handle(self, turn: Turn) -> None:
             await turn.complete((await turn.ask_person(Question("Well?"))).text)
 
-    agents = "  boss: {model: m, peers: [clerk], patience: 0.3}\n  clerk: {model: m, patience: 0.3}\n"
+    agents = (
+        "  boss: {model: m, peers: [clerk], patience: 0.3}\n  clerk: {model: m, patience: 0.3}\n"
+    )
     async with _network(tmp_path, agents, {"boss": Boss, "clerk": Clerk}, calls) as network:
         task_id = await network.tell("boss", "go")
         await network.idle()

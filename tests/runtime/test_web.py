@@ -48,7 +48,11 @@ async def _network(folder: Path, agents: str) -> AsyncIterator[Network]:
     folder.mkdir(exist_ok=True)
     text = f"network: {folder.name}\nembedder: {{engine: hash}}\nagents:\n{agents}"
     names = [line.split(":")[0].strip() for line in agents.splitlines()]
-    kinds = {name: KINDS[name] for name in names if "url" not in agents.split(name)[1].split("\n")[0]}
+    kinds = {
+        name: KINDS[name]
+        for name in names
+        if "url" not in agents.split(name)[1].split("\n", maxsplit=1)[0]
+    }
     async with open_network(parse_manifest(text, folder=folder), kinds=kinds) as network:
         yield network
 
@@ -70,7 +74,9 @@ async def test_a_far_agent_that_waits_for_a_person_parks_the_near_one(tmp_path: 
     """Ours: INPUT_REQUIRED travels, and the answer given there goes on here."""
     with fail_after(20):
         async with _network(tmp_path / "far", "  asker: {}\n") as far, serve(far) as url:
-            near_agents = f"  relay: {{peers: [asker]}}\n  asker: {{url: '{url}/agents/asker/mcp'}}\n"
+            near_agents = (
+                f"  relay: {{peers: [asker]}}\n  asker: {{url: '{url}/agents/asker/mcp'}}\n"
+            )
             async with _network(tmp_path / "near", near_agents) as near:
                 task_id = await near.tell("relay", "please")
                 await near.idle()
@@ -103,7 +109,9 @@ async def test_cards_are_where_a2a_clients_look(tmp_path: Path) -> None:
     """Spec: A2A 1.0, /.well-known/agent-card.json."""
     with fail_after(20):
         async with (
-            _network(tmp_path / "far", "  echo: {description: Says it again.}\n  asker: {}\n") as far,
+            _network(
+                tmp_path / "far", "  echo: {description: Says it again.}\n  asker: {}\n"
+            ) as far,
             serve(far) as url,
             httpx.AsyncClient() as http,
         ):
