@@ -69,6 +69,8 @@ async def follow(
         try:
             page = await service.read_events(task_id, seen, call, wait=hold)
         except (LinkError, BusyError) as error:
+            if error.facts.get("final"):
+                raise
             broken = error
             failures += 1
             await _pause(backoff.pause(failures), call, error)

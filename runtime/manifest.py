@@ -92,6 +92,10 @@ class EmbeddedModel(ModelEntry):
         (Tier.SCORE, Tier.EXTRACT), description="Known by measurement; rarely worth changing."
     )
     threads: Count | None = Field(None, description="Default: one less than the cores.")
+    limits: ModelLimits = Field(
+        ModelLimits(concurrency=2, seconds=300.0),
+        description="Concurrency and patience; on a processor more at once is fairer, not faster.",
+    )
 
 
 class OpenAIModel(ModelEntry):
