@@ -158,7 +158,7 @@ def answer(
     as_json: Json = False,
 ) -> None:
     """Answer a task that waits for a person; its work goes on at once."""
-    from .cli_tasks import answer_task
+    from .cli_answer import answer_task
 
     raise typer.Exit(answer_task(manifest, task, text, later, store, as_json))
 

@@ -24,8 +24,8 @@ from repertory.protocol import (
 )
 
 from .board import Board
+from .chosen import Chosen, choose
 from .cli_models import ensure_weights
-from .cli_tasks import Chosen, choose
 from .exits import Exit
 from .inputs import InputFile, input_files
 from .network import Network, TaskSummary, open_network

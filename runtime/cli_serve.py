@@ -6,8 +6,8 @@ import anyio
 from anyio import create_task_group
 from rich.text import Text
 
+from .chosen import choose
 from .cli_run import Interrupts, has_uvloop, running
-from .cli_tasks import choose
 from .exits import Exit
 from .inspection import LOOPBACK
 from .screen import Screen

@@ -1,12 +1,10 @@
-"""`repertory tasks`, `watch`, `trace`, `answer` and `cancel`: a network seen through its journal.
+"""`repertory tasks`, `watch`, `trace` and `cancel`: a network seen through its journal.
 
-All but the work that follows an answer only read the store, or leave an order
-in it, so they work beside the process that runs the network.
+They only read the store, or leave an order in it, so they work beside the
+process that runs the network.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,12 @@ from anyio import fail_after, run, sleep
 from rich.text import Text
 
 from repertory.protocol import NumberedEvent, TaskNotFoundError, TaskState, is_terminal
-from repertory.xp_store import StoreError, open_database
 
+from .chosen import Chosen, choose, reading
 from .errors import InputError, did_you_mean
 from .exits import Exit
-from .journal import Journal, command_outcome, open_journal, owner_of, post_command, question_of
-from .manifest import Manifest, load_manifest
+from .journal import Journal, command_outcome, owner_of, post_command, question_of
+from .manifest import Manifest
 from .record import TaskRecord, state_of
 from .screen import Screen, clock, colored, grid, short, word
 from .spans import load_trace
@@ -29,52 +27,10 @@ from .trace_view import render_tree, trace_tree, tree_json
 # How often another process's journal is looked at, and how long an order waits to be taken up.
 _LOOK_SECONDS = 0.2
 _ORDER_SECONDS = 20.0
-_WAITING = (TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED)
+WAITING = (TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED)
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A manifest and the store that a command was told to look at; "" for the manifest's own."""
-
-    manifest: Manifest
-    path: Path
-    store: str = ""
-
-    @property
-    def url(self) -> str:
-        return self.store or self.manifest.store_url
-
-    @property
-    def index(self) -> Path:
-        """The vector index of that store."""
-        beside = Path(self.store.removeprefix("sqlite:///") + "-index")
-        return beside if self.store else self.manifest.index_path
-
-
-def choose(path: Path, store: str) -> Chosen:
-    """The manifest at `path`, with another store than its own when one is given."""
-    return Chosen(load_manifest(path), path, store)
-
-
-@asynccontextmanager
-async def reading(chosen: Chosen) -> AsyncIterator[Journal]:
-    """The journal of a network that has run at least once.
-
-    Raises:
-        StoreError: There is no store yet.
-    """
-    file = chosen.url.partition(":///")[2]
-    if not await anyio.Path(file).exists():
-        raise StoreError(
-            f"network {chosen.manifest.network!r} has no store yet ({file}); "
-            f"it begins with: repertory run {chosen.path}",
-            url=chosen.url,
-        )
-    async with open_database(chosen.url) as database, open_journal(database) as journal:
-        yield journal
-
-
-async def _owner(chosen: Chosen) -> int | None:
+async def owner(chosen: Chosen) -> int | None:
     """The process that runs the network now, if any does."""
     return await anyio.to_thread.run_sync(owner_of, chosen.url)
 
@@ -113,7 +69,7 @@ def list_tasks(
         async with reading(chosen) as journal:
             found, total = await journal.select(where, values, limit=limit)
             loaded = [
-                (await journal.load(record.id)) or record if record.now in _WAITING else record
+                (await journal.load(record.id)) or record if record.now in WAITING else record
                 for record in found
             ]
             return loaded, total
@@ -135,7 +91,7 @@ def list_tasks(
     screen.out.print(grid(("task", "agent", "state", "changed", "asked, or last words"), rows))
     if total > len(records):
         screen.out.print(Text(f"{len(records)} of {total}; --limit shows more"))
-    if any(record.now in _WAITING for record in records):
+    if any(record.now in WAITING for record in records):
         screen.say("answer with: repertory answer TASK 'your answer'")
     return Exit.DONE
 
@@ -169,7 +125,7 @@ def _filter(
     where, values = ["1"], list[str]()
     if waiting:
         where.append("state IN (?, ?)")
-        values.extend(each.value for each in _WAITING)
+        values.extend(each.value for each in WAITING)
     if state:
         wanted = state.lower().replace("-", "_").replace(" ", "_")
         states = {word(each): each for each in TaskState}
@@ -207,7 +163,7 @@ async def _watch_one(screen: Screen, journal: Journal, record: TaskRecord) -> in
         seen = len(record.events)
         if is_terminal(record.now):
             return Exit.DONE if record.now is TaskState.COMPLETED else Exit.FAILED
-        if record.now in _WAITING:
+        if record.now in WAITING:
             screen.warn(f"it waits for a person: repertory answer {record.id} ...")
             return Exit.WAITING
         await sleep(_LOOK_SECONDS)
@@ -219,7 +175,7 @@ async def _watch_all(screen: Screen, chosen: Chosen, journal: Journal) -> int:
     seen: dict[str, int] = {}
     first = True
     while True:
-        gone = await _owner(chosen) is None
+        gone = await owner(chosen) is None
         changed, _ = await journal.select("updated_at>=?", (since,))
         for listed in reversed(changed):
             since = max(since, listed.updated_at)
@@ -286,61 +242,27 @@ def trace_task(path: Path, task: str, store: str, as_json: bool) -> int:
     return Exit.DONE
 
 
-def answer_task(path: Path, task: str, text: str, later: bool, store: str, as_json: bool) -> int:
-    """Give a person's answer to a task, and see the work go on."""
-    screen, chosen = Screen(json=as_json), choose(path, store)
-
-    async def order() -> tuple[str, int | None]:
-        async with reading(chosen) as journal:
-            record = await find_task(journal, task)
-            _require_question(record, text)
-            if later or await _owner(chosen):
-                return record.id, await _order(screen, chosen, journal, "answer", record.id, text)
-            return record.id, None
-
-    task_id, status = run(order)
-    if status is not None:
-        return status
-    # Nobody runs the network: the work goes on here, which needs all of it.
-    from .cli_run import answer_here
-
-    return run(answer_here, screen, chosen, task_id, text)
-
-
-def _require_question(record: TaskRecord, text: str) -> None:
-    if record.now not in _WAITING:
-        raise InputError(
-            f"task {record.id} asks nothing: it is {word(record.now).replace('_', ' ')}; "
-            "repertory tasks --waiting lists those that do"
-        )
-    options = (question_of(record) or {}).get("options") or ()
-    if options and text not in options:
-        raise InputError(
-            f"task {record.id} is answered by one of {', '.join(map(repr, options))}, not {text!r}",
-        )
-
-
 def cancel_task(path: Path, task: str, store: str, as_json: bool) -> int:
     """End a task, by the process that runs the network or at its next start."""
     screen, chosen = Screen(json=as_json), choose(path, store)
 
-    async def order() -> int:
+    async def cancel() -> int:
         async with reading(chosen) as journal:
             record = await find_task(journal, task)
             if is_terminal(record.now):
                 raise InputError(f"task {record.id} has ended already: {word(record.now)}")
-            return await _order(screen, chosen, journal, "cancel", record.id, "")
+            return await order(screen, chosen, journal, "cancel", record.id, "")
 
-    return run(order)
+    return run(cancel)
 
 
-async def _order(
+async def order(
     screen: Screen, chosen: Chosen, journal: Journal, kind: str, task_id: str, body: str
 ) -> int:
     """Leave an order in the journal and wait for its owner, if any, to carry it out."""
     number = await post_command(chosen.url, kind, task_id, body)
     outcome = ""
-    if await _owner(chosen):
+    if await owner(chosen):
         try:
             with fail_after(_ORDER_SECONDS):
                 while True:

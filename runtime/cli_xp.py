@@ -21,8 +21,8 @@ from repertory.xp_store import (
     open_pack_store,
 )
 
+from .chosen import Chosen, choose, reading
 from .cli_models import ensure_weights
-from .cli_tasks import Chosen, choose, reading
 from .errors import InputError
 from .exits import Exit
 from .models import open_embedder

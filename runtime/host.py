@@ -214,7 +214,7 @@ class AgentHost:
         known = {}
         if record.attempts or record.last_sequence > 1 or record.id in self.network.resumed:
             known = await self.network.journal.steps(record.id)
-        if record.ended or record.cancel_requested:
+        if _is_over(record):
             # Canceled while its steps were read; whoever canceled it ends it.
             self.mailbox.done(record)
             return
@@ -363,6 +363,11 @@ def _only(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def _is_over(record: TaskRecord) -> bool:
+    """Whether a task has ended or is being canceled, so that no turn may begin."""
+    return record.ended or record.cancel_requested
 
 
 def task_status_started(task_status: Started[None]) -> None:

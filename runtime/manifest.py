@@ -56,11 +56,17 @@ class Entry(BaseModel):
 class ModelLimits(Entry):
     """What one model may be asked at once, and how long it is waited for."""
 
-    concurrency: Count = Field(4, description="Requests in flight at once; more wait in line.")
-    seconds: Seconds = Field(120.0, description="The patience for one request.")
-    attempts: Count = Field(3, description="Tries within the patience when it does not answer.")
-    failures: Count = Field(5, description="Failures in a row that open the circuit breaker.")
-    rest: Seconds = Field(15.0, description="Seconds that an open breaker stays open.")
+    concurrency: Count = Field(
+        default=4, description="Requests in flight at once; more wait in line."
+    )
+    seconds: Seconds = Field(default=120.0, description="The patience for one request.")
+    attempts: Count = Field(
+        default=3, description="Tries within the patience when it does not answer."
+    )
+    failures: Count = Field(
+        default=5, description="Failures in a row that open the circuit breaker."
+    )
+    rest: Seconds = Field(default=15.0, description="Seconds that an open breaker stays open.")
 
 
 class Price(Entry):
@@ -74,26 +80,27 @@ class ModelEntry(Entry):
     """What every model has, whatever its engine."""
 
     tiers: tuple[Tier, ...] = Field(
-        (), description="What it is good enough for; judge includes all the others."
+        default=(), description="What it is good enough for; judge includes all the others."
     )
-    limits: ModelLimits = Field(ModelLimits(), description="Concurrency and patience.")
+    limits: ModelLimits = Field(default=ModelLimits(), description="Concurrency and patience.")
     parameters: dict[str, Any] = Field(
-        {}, description="Sent with every request: temperature, seed, max_tokens, top_p, ..."
+        default={}, description="Sent with every request: temperature, seed, max_tokens, top_p, ..."
     )
-    price: Price = Field(Price(), description="Counted against 'usd' budgets.")
+    price: Price = Field(default=Price(), description="Counted against 'usd' budgets.")
 
 
 class EmbeddedModel(ModelEntry):
     """A model that runs inside Repertory, on the processor."""
 
     engine: Literal["embedded"]
-    model: Literal["smollm2-135m"] = Field("smollm2-135m", description="Which one.")
+    model: Literal["smollm2-135m"] = Field(default="smollm2-135m", description="Which one.")
     tiers: tuple[Tier, ...] = Field(
-        (Tier.SCORE, Tier.EXTRACT), description="Known by measurement; rarely worth changing."
+        default=(Tier.SCORE, Tier.EXTRACT),
+        description="Known by measurement; rarely worth changing.",
     )
-    threads: Count | None = Field(None, description="Default: one less than the cores.")
+    threads: Count | None = Field(default=None, description="Default: one less than the cores.")
     limits: ModelLimits = Field(
-        ModelLimits(concurrency=2, seconds=300.0),
+        default=ModelLimits(concurrency=2, seconds=300.0),
         description="Concurrency and patience; on a processor more at once is fairer, not faster.",
     )
 
@@ -105,7 +112,8 @@ class OpenAIModel(ModelEntry):
     url: str = Field(pattern=r"^https?://", description="The API's root, ending in '/v1'.")
     model: str = Field(description="The name the server knows it by.")
     api_key_env: str = Field(
-        "", description="The environment variable that holds the key; the key itself never here."
+        default="",
+        description="The environment variable that holds the key; the key itself never here.",
     )
     tiers: tuple[Tier, ...] = Field(
         min_length=1, description="What it is good enough for; judge includes all the others."
@@ -126,7 +134,8 @@ class RecordedModel(ModelEntry):
     engine: Literal["recorded"]
     path: str = Field(description="A file of answers, relative to the manifest.")
     inner: Name | None = Field(
-        None, description="The model that answers what is not recorded; without one it is an error."
+        default=None,
+        description="The model that answers what is not recorded; without one it is an error.",
     )
 
 
@@ -139,7 +148,8 @@ class EmbedderEntry(Entry):
     """What turns text into vectors for recall."""
 
     engine: Literal["minilm", "hash"] = Field(
-        "minilm", description="'minilm' reads meaning; 'hash' only words, and needs no weights."
+        default="minilm",
+        description="'minilm' reads meaning; 'hash' only words, and needs no weights.",
     )
 
 
@@ -147,23 +157,27 @@ class ToolServer(Entry):
     """An MCP server that agents may use: a command on this machine, or a URL."""
 
     command: tuple[str, ...] = Field(
-        (), description="Program and arguments, no shell; 'python' is the one that runs Repertory."
+        default=(),
+        description="Program and arguments, no shell; 'python' is the one that runs Repertory.",
     )
-    url: str | None = Field(None, pattern=r"^https?://", description="Or a streamable HTTP server.")
+    url: str | None = Field(
+        default=None, pattern=r"^https?://", description="Or a streamable HTTP server."
+    )
     env: tuple[str, ...] = Field(
-        (), description="Environment variables handed on; the server sees no others."
+        default=(), description="Environment variables handed on; the server sees no others."
     )
     allow: tuple[str, ...] | None = Field(
-        None, description="The tools that agents may see; default: all it offers."
+        default=None, description="The tools that agents may see; default: all it offers."
     )
     idempotent: tuple[str, ...] | Literal["all"] = Field(
-        (), description="Tools that honor the idempotency key: safe to repeat after a kill."
+        default=(), description="Tools that honor the idempotency key: safe to repeat after a kill."
     )
     on_unknown: Literal["repeat", "ask", "fail"] = Field(
-        "ask", description="For the other tools: what to do with a call whose outcome is unknown."
+        default="ask",
+        description="For the other tools: what to do with a call whose outcome is unknown.",
     )
-    seconds: Seconds = Field(60.0, description="The patience for one call.")
-    concurrency: Count = Field(8, description="Calls in flight at once.")
+    seconds: Seconds = Field(default=60.0, description="The patience for one call.")
+    concurrency: Count = Field(default=8, description="Calls in flight at once.")
 
     @model_validator(mode="after")
     def _one_place(self) -> "ToolServer":
@@ -214,14 +228,14 @@ class Memory(Entry):
     """What an agent remembers, within a context and beyond it."""
 
     context_tokens: Annotated[int, Field(ge=0)] = Field(
-        2000, description="Earlier messages of the same context, up to this many tokens."
+        default=2000, description="Earlier messages of the same context, up to this many tokens."
     )
     recall: Annotated[int, Field(ge=0, le=50)] = Field(
-        3, description="Experience packs put before the model; 0 for none."
+        default=3, description="Experience packs put before the model; 0 for none."
     )
-    record: bool = Field(True, description="Leave an experience pack when a task ends.")
+    record: bool = Field(default=True, description="Leave an experience pack when a task ends.")
     family: str = Field(
-        "", description="The family its packs belong to; default: the agent's name."
+        default="", description="The family its packs belong to; default: the agent's name."
     )
 
 
@@ -229,33 +243,39 @@ class AgentEntry(Entry):
     """An agent that runs here, or (with `url`) one that runs elsewhere."""
 
     kind: str = Field(
-        "worker",
+        default="worker",
         pattern=r"^(worker|planner|human|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$",
         description="'worker', 'planner', 'human', or 'module:Class' of your own.",
     )
     url: str | None = Field(
-        None, pattern=r"^https?://", description="Where an agent of another process is served."
+        default=None,
+        pattern=r"^https?://",
+        description="Where an agent of another process is served.",
     )
-    description: str = Field("", description="What it is for, as its card says it.")
-    instructions: str = Field("", description="What its model is told first.")
-    model: Name | None = Field(None, description="One of 'models'; default: the first.")
+    description: str = Field(default="", description="What it is for, as its card says it.")
+    instructions: str = Field(default="", description="What its model is told first.")
+    model: Name | None = Field(default=None, description="One of 'models'; default: the first.")
     tools: tuple[ToolName, ...] = Field(
-        (), description="What it may use: a whole server, or one tool of it as 'server.tool'."
+        default=(),
+        description="What it may use: a whole server, or one tool of it as 'server.tool'.",
     )
-    peers: tuple[Name, ...] = Field((), description="Agents it may ask.")
-    skills: tuple[Skill, ...] = Field((), description="What its card offers.")
+    peers: tuple[Name, ...] = Field(default=(), description="Agents it may ask.")
+    skills: tuple[Skill, ...] = Field(default=(), description="What its card offers.")
     output: dict[str, Any] | Reference | None = Field(
-        None, description="The shape of its answers: a JSON Schema, or 'module:Model'."
+        default=None, description="The shape of its answers: a JSON Schema, or 'module:Model'."
     )
-    memory: Memory = Field(Memory(), description="Context, recall and recording.")
+    memory: Memory = Field(default=Memory(), description="Context, recall and recording.")
     restart: Literal["permanent", "transient", "temporary"] = Field(
-        "permanent", description="After a crash: always, only when abnormal, or never again."
+        default="permanent",
+        description="After a crash: always, only when abnormal, or never again.",
     )
-    concurrency: Count = Field(4, description="Contexts it works on at once.")
-    mailbox: Count = Field(64, description="Messages that may wait; then senders wait.")
-    patience: Seconds = Field(600.0, description="Seconds one task may take.")
-    depends: tuple[Name, ...] = Field((), description="Agents that start before it.")
-    options: dict[str, Any] = Field({}, description="For kinds of your own; passed as they are.")
+    concurrency: Count = Field(default=4, description="Contexts it works on at once.")
+    mailbox: Count = Field(default=64, description="Messages that may wait; then senders wait.")
+    patience: Seconds = Field(default=600.0, description="Seconds one task may take.")
+    depends: tuple[Name, ...] = Field(default=(), description="Agents that start before it.")
+    options: dict[str, Any] = Field(
+        default={}, description="For kinds of your own; passed as they are."
+    )
 
     @property
     def is_remote(self) -> bool:
@@ -270,13 +290,17 @@ class Supervision(Entry):
     """What happens when agents crash, in OTP's words."""
 
     strategy: Literal["one_for_one", "one_for_all", "rest_for_one"] = Field(
-        "one_for_one", description="Restart the one, all, or the one and those that depend on it."
+        default="one_for_one",
+        description="Restart the one, all, or the one and those that depend on it.",
     )
-    intensity: Annotated[int, Field(ge=0)] = Field(3, description="Restarts allowed ...")
-    period: Seconds = Field(5.0, description="... within this many seconds.")
-    attempts: Count = Field(3, description="Crashes over one message before its task fails.")
+    intensity: Annotated[int, Field(ge=0)] = Field(default=3, description="Restarts allowed ...")
+    period: Seconds = Field(default=5.0, description="... within this many seconds.")
+    attempts: Count = Field(
+        default=3, description="Crashes over one message before its task fails."
+    )
     escalate: Literal["agent", "network"] = Field(
-        "network", description="Above the intensity: give up that agent, or the whole network."
+        default="network",
+        description="Above the intensity: give up that agent, or the whole network.",
     )
 
 
@@ -284,19 +308,23 @@ class Store(Entry):
     """Where tasks, events and experience are kept."""
 
     url: str = Field(
-        "", description="An SQLAlchemy URL; default: .repertory/NETWORK.db beside the manifest."
+        default="",
+        description="An SQLAlchemy URL; default: .repertory/NETWORK.db beside the manifest.",
     )
     durability: Literal["process", "full"] = Field(
-        "process", description="Survive the death of the process, or of the machine's power too."
+        default="process",
+        description="Survive the death of the process, or of the machine's power too.",
     )
-    index: str = Field("", description="The folder of the vector index; default: beside the store.")
+    index: str = Field(
+        default="", description="The folder of the vector index; default: beside the store."
+    )
 
 
 class Budgets(Entry):
     """What one message given to the network may spend, with all it causes; null is no limit."""
 
     tokens: Count | None = None
-    calls: Count | None = Field(None, description="Model and tool calls.")
+    calls: Count | None = Field(default=None, description="Model and tool calls.")
     usd: Annotated[float, Field(gt=0)] | None = None
     seconds: Seconds | None = None
 
@@ -304,38 +332,44 @@ class Budgets(Entry):
 class Telemetry(Entry):
     """What is told to whoever watches."""
 
-    spans: bool = Field(True, description="Keep spans in the network's store.")
-    content: bool = Field(False, description="Also what was said; may hold personal data.")
+    spans: bool = Field(default=True, description="Keep spans in the network's store.")
+    content: bool = Field(default=False, description="Also what was said; may hold personal data.")
     otlp: bool = Field(
-        True, description="Send to OTEL_EXPORTER_OTLP_ENDPOINT too, where that is set."
+        default=True, description="Send to OTEL_EXPORTER_OTLP_ENDPOINT too, where that is set."
     )
 
 
 class Serve(Entry):
     """Where `repertory serve` listens."""
 
-    host: str = Field("127.0.0.1", description="Anything but loopback is reachable by others.")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(8420, description="0 takes a free one.")
+    host: str = Field(
+        default="127.0.0.1", description="Anything but loopback is reachable by others."
+    )
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8420, description="0 takes a free one."
+    )
 
 
 class Manifest(Entry):
     """A network of agents: who is in it, what they may use, and within which bounds."""
 
     network: Name = Field(description="The network's name.")
-    description: str = Field("", description="What the network is for.")
-    entry: Name = Field("", description="The agent that input goes to; default: the first.")
+    description: str = Field(default="", description="What the network is for.")
+    entry: Name = Field(default="", description="The agent that input goes to; default: the first.")
     models: dict[Name, AnyModel] = Field(
-        {}, description="Models by name; default: the embedded one, named 'embedded'."
+        default={}, description="Models by name; default: the embedded one, named 'embedded'."
     )
     embedder: EmbedderEntry = EmbedderEntry()
-    tools: dict[Name, ToolServer] = Field({}, description="MCP servers by name.")
+    tools: dict[Name, ToolServer] = Field(default={}, description="MCP servers by name.")
     agents: dict[Name, AgentEntry] = Field(min_length=1, description="Agents by name.")
     supervision: Supervision = Supervision()
     store: Store = Store()
     policy: PolicyRules = PolicyRules()
     budgets: Budgets = Budgets()
     telemetry: Telemetry = Telemetry()
-    report: Reference | None = Field(None, description="A function that prints a run's result.")
+    report: Reference | None = Field(
+        default=None, description="A function that prints a run's result."
+    )
     serve: Serve = Serve()
 
     _path: Path = PrivateAttr(default=Path("network.yaml"))

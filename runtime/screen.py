@@ -34,7 +34,8 @@ class Screen:
     def __init__(
         self, *, json: bool = False, out: TextIO | None = None, err: TextIO | None = None
     ) -> None:
-        out, err = out or sys.stdout, err or sys.stderr
+        out = sys.stdout if out is None else out
+        err = sys.stderr if err is None else err
         self.json = json
         self.out = Console(file=out, width=None if out.isatty() else _PIPED_WIDTH, soft_wrap=True)
         self.err = Console(file=err, width=None if err.isatty() else _PIPED_WIDTH, soft_wrap=True)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -81,7 +81,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def document(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """The JSON document that a command printed."""
     data = json.loads(capsys.readouterr().out)
     assert isinstance(data, dict)
@@ -292,7 +292,7 @@ def test_a_question_waits_for_a_person_over_processes(
     """Ours: run exits with 3, tasks shows the question, answer lets the work go on."""
     run = ["run", "network.yaml", "--message", "ask me", "--json"]
     assert run_cli(run) == Exit.WAITING
-    assert len(document(capsys)["waiting"]) == 1  # type: ignore[arg-type]  # a list of tasks
+    assert len(document(capsys)["waiting"]) == 1
 
     assert run_cli(["tasks", "--waiting", "--json"]) == Exit.DONE
     (task,) = json.loads(capsys.readouterr().out)["tasks"]
@@ -318,12 +318,12 @@ def test_an_answer_may_be_left_for_the_next_run(
 ) -> None:
     """Ours: an order in the journal is carried out by whoever owns it next."""
     assert run_cli(["run", "network.yaml", "--message", "ask me", "--json"]) == Exit.WAITING
-    (waiting,) = document(capsys)["waiting"]  # type: ignore[misc]  # a list of tasks
+    (waiting,) = document(capsys)["waiting"]
     assert run_cli(["answer", waiting["id"], "no", "--later"]) == Exit.DONE
     assert "taken up when the network runs next" in capsys.readouterr().out
     # The order is found at the start or soon after; until then the network is idle.
     assert run_cli(["run", "network.yaml", "--wait", "--json"]) == Exit.DONE
-    (outcome,) = document(capsys)["outcomes"]  # type: ignore[misc]  # a list of outcomes
+    (outcome,) = document(capsys)["outcomes"]
     assert outcome["text"] == "a person said no"
 
 
@@ -332,11 +332,11 @@ def test_a_task_can_be_canceled_and_traced(
 ) -> None:
     """Ours: cancel ends what waits; trace shows what was done."""
     assert run_cli(["run", "network.yaml", "--message", "ask me", "--json"]) == Exit.WAITING
-    (waiting,) = document(capsys)["waiting"]  # type: ignore[misc]  # a list of tasks
+    (waiting,) = document(capsys)["waiting"]
     assert run_cli(["cancel", waiting["id"]]) == Exit.DONE
     capsys.readouterr()
     assert run_cli(["run", "network.yaml", "--wait", "--json"]) == Exit.FAILED
-    (outcome,) = document(capsys)["outcomes"]  # type: ignore[misc]  # a list of outcomes
+    (outcome,) = document(capsys)["outcomes"]
     assert outcome["state"] == "canceled"
     assert run_cli(["cancel", waiting["id"]]) == Exit.USAGE
     assert "has ended already: canceled" in capsys.readouterr().err
@@ -362,7 +362,7 @@ def test_packs_are_found_shown_and_indexed_anew(
     assert run_cli(["ask", "desk", "the invoice of Helios is late"]) == Exit.DONE
     capsys.readouterr()
     assert run_cli(["xp", "find", "invoice of Helios", "--json"]) == Exit.DONE
-    (hit,) = document(capsys)["hits"]  # type: ignore[misc]  # a list of hits
+    (hit,) = document(capsys)["hits"]
     assert hit["reasons"]["matched"]
     assert run_cli(["xp", "show", hit["id"][-12:], "--json"]) == Exit.DONE
     assert document(capsys)["goal"] == "the invoice of Helios is late"
@@ -430,7 +430,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_next_start_goes_on(
 
     monkeypatch.setenv("GO", "1")
     assert run_cli(["run", "network.yaml", "--json"]) == Exit.DONE
-    (outcome,) = document(capsys)["outcomes"]  # type: ignore[misc]  # a list of outcomes
+    (outcome,) = document(capsys)["outcomes"]
     assert outcome["text"] == "done after all"
 
 
@@ -439,7 +439,7 @@ def test_a_served_network_is_looked_at_and_answered_from_beside(
 ) -> None:
     """Ours: one process owns the network; others read it and leave orders."""
     assert run_cli(["run", "network.yaml", "--message", "ask me", "--json"]) == Exit.WAITING
-    (waiting,) = document(capsys)["waiting"]  # type: ignore[misc]  # a list of tasks
+    (waiting,) = document(capsys)["waiting"]
     with start("serve", "network.yaml", "--port", "0", "--json") as process:
         told = json.loads(line_with(process.stdout, "url"))
         assert told["agents"]["desk"] == f"{told['url']}/agents/desk/mcp"
