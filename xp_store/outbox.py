@@ -129,8 +129,9 @@ class Indexer:
     async def nearest(self, tenant: str, vector: Vectors, limit: int) -> list[tuple[str, float]]:
         """Ask the index; nothing while it is absent, broken or not yet loaded."""
         if self._index is None or self.state != "ready":
-            self._index_wanted = True
-            self.notify()
+            if self.state == "asleep":
+                self._index_wanted = True
+                self.notify()
             return []
         try:
             return await anyio.to_thread.run_sync(self._index.nearest, tenant, vector, limit)

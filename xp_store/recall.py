@@ -16,8 +16,9 @@ import math
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import orjson
@@ -25,15 +26,16 @@ import orjson
 from .hits import Hit, Reasons
 from .index import Vectors
 from .tables import PACK_COLUMNS, Pack, from_row
+from .vectors import Rows, VectorCache
 
 K = 60
 ARM_LIMIT = 50
 EXACT_LIMIT = 20_000
 _MARGIN = 0.2
 _MIN_OVERLAP = 0.5
-_CHUNK = 4096
+_FEW = 16
 _MAX_TERMS = 12
-_MAX_POSTINGS = 20_000
+_MAX_POSTINGS = 5_000
 _COMMON_SHARE = 0.2
 _COMMON_FROM = 100
 _WORD = re.compile(r"[^\W_]+")
@@ -117,7 +119,7 @@ def search(
     connection: sqlite3.Connection,
     query: str,
     vector: Vectors | None,
-    model: str,
+    cache: VectorCache,
     scope: Scope,
     exact_limit: int,
 ) -> Arms:
@@ -126,33 +128,35 @@ def search(
     text = _by_words(connection, terms, scope)
     if vector is None:
         return Arms(terms, text, {})
-    where, values = scope.where()
-    within = connection.execute(
-        f"SELECT count(*) FROM (SELECT 1 FROM xp_pack p WHERE {where} LIMIT ?)",
-        (*values, exact_limit + 1),
-    ).fetchone()[0]
-    if within > exact_limit:
+    rows = _within(connection, scope, exact_limit + 1)
+    if len(rows) > exact_limit:
         return Arms(terms, text, None)
-    return Arms(terms, text, exact(connection, vector, model, scope))
+    return Arms(terms, text, _nearest(connection, rows, vector, cache))
 
 
 def exact(
-    connection: sqlite3.Connection, vector: Vectors, model: str, scope: Scope
+    connection: sqlite3.Connection, vector: Vectors, cache: VectorCache, scope: Scope
 ) -> dict[int, float]:
-    """The nearest of all packs in scope, scored one by one in bounded memory."""
+    """The nearest of all packs in scope, scored one by one."""
+    return _nearest(connection, _within(connection, scope, -1), vector, cache)
+
+
+def _within(connection: sqlite3.Connection, scope: Scope, limit: int) -> Rows:
     where, values = scope.where()
     cursor = connection.execute(
-        "SELECT p.row_id, v.vector FROM xp_pack p JOIN xp_vector v ON v.pack_row = p.row_id"
-        f" WHERE {where} AND v.model = ?",
-        (*values, model),
+        f"SELECT p.row_id FROM xp_pack p WHERE {where} LIMIT ?", (*values, limit)
     )
-    best: list[tuple[float, int]] = []
-    while rows := cursor.fetchmany(_CHUNK):
-        cosines = _stack(blob for _, blob in rows) @ vector
-        top = np.argpartition(-cosines, min(ARM_LIMIT, len(rows)) - 1)[:ARM_LIMIT]
-        best.extend((float(cosines[at]), rows[at][0]) for at in top)
-        best = sorted(best, key=lambda each: (-each[0], each[1]))[:ARM_LIMIT]
-    return {row: cosine for cosine, row in best}
+    return np.fromiter((row for (row,) in cursor), dtype=np.int64)
+
+
+def _nearest(
+    connection: sqlite3.Connection, rows: Rows, vector: Vectors, cache: VectorCache
+) -> dict[int, float]:
+    found, cosines = cache.cosines(connection, rows, vector)
+    if len(found) > ARM_LIMIT:
+        top = np.argpartition(-cosines, ARM_LIMIT - 1)[:ARM_LIMIT]
+        found, cosines = found[top], cosines[top]
+    return dict(zip(found.tolist(), cosines.tolist(), strict=True))
 
 
 def admit(
@@ -179,53 +183,107 @@ def fuse(
     arms: Arms,
     cosines: dict[int, float],
     vector: Vectors | None,
-    model: str,
+    cache: VectorCache,
     *,
     floor: Floor,
     limit: int,
     min_score: float,
 ) -> list[Hit]:
     """Join the arms by reciprocal rank, ask each pack for its evidence, and give reasons."""
-    text_rank = _ranks(arms.text)
-    vector_rank = _ranks(cosines)
+    ranks = (_ranks(arms.text), _ranks(cosines))
     fused = {
-        row: sum(1.0 / (K + ranks[row]) for ranks in (text_rank, vector_rank) if row in ranks)
-        for row in text_rank | vector_rank
+        row: sum(1.0 / (K + ranked[row]) for ranked in ranks if row in ranked)
+        for row in ranks[0] | ranks[1]
     }
-    texts = _texts(connection, list(fused))
-    known = dict(cosines)
-    if vector is not None:
-        known |= _cosines_of(connection, [row for row in fused if row not in known], vector, model)
-    total = sum(term.weight for term in arms.terms)
-    best = sorted(texts, key=lambda row: (-fused[row], -texts[row].trust, row))
-    chosen: dict[int, tuple[float, list[Term], float]] = {}
-    for row in best:
-        matched = _matched(texts[row].text, arms.terms)
-        overlap = sum(term.weight for term in matched) / total if total else 0.0
-        cosine = known.get(row)
-        score = fused[row] * (K + 1) / 2
-        near = (cosine is not None and cosine >= floor.cosine) or overlap >= floor.overlap
-        if near and score >= min_score:
-            chosen[row] = (score, matched, overlap)
+    trust = _trust(connection, list(fused))
+    best = sorted(trust, key=lambda row: (-fused[row], -trust[row], row))
+    best = [row for row in best if fused[row] * (K + 1) / 2 >= min_score]
+    chosen: dict[int, _Evidence] = {}
+    # Most questions are answered by the first few, so texts are read a few at a time.
+    for start in range(0, len(best), _FEW):
+        for row, evidence in _evidence(
+            connection, best[start : start + _FEW], arms.terms, cosines, vector, cache
+        ):
+            if len(chosen) < limit and evidence.suffices(floor):
+                chosen[row] = evidence
         if len(chosen) == limit:
             break
     packs = {pack.row_id: pack for pack in load_packs(connection, list(chosen))}
-    hits: list[Hit] = []
-    for row, (score, matched, overlap) in chosen.items():
-        pack = packs[row]
-        reasons = Reasons(
-            text_rank=text_rank.get(row),
-            vector_rank=vector_rank.get(row),
-            matched=tuple(term.word for term in matched),
-            overlap=overlap,
-            cosine=known.get(row),
-            fused=fused[row],
-            trust=pack.trust,
-            valid_from=pack.valid_from.isoformat(),
-            valid_to=None if pack.valid_to is None else pack.valid_to.isoformat(),
+    return [
+        Hit(
+            packs[row],
+            fused[row] * (K + 1) / 2,
+            Reasons(
+                text_rank=ranks[0].get(row),
+                vector_rank=ranks[1].get(row),
+                matched=evidence.matched,
+                overlap=evidence.overlap,
+                cosine=evidence.cosine,
+                fused=fused[row],
+                trust=trust[row],
+                valid_from=packs[row].valid_from.isoformat(),
+                valid_to=_iso(packs[row].valid_to),
+            ),
         )
-        hits.append(Hit(pack, score, reasons))
-    return hits
+        for row, evidence in chosen.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    matched: tuple[str, ...]
+    overlap: float
+    cosine: float | None
+
+    def suffices(self, floor: Floor) -> bool:
+        near = self.cosine is not None and self.cosine >= floor.cosine
+        return near or self.overlap >= floor.overlap
+
+
+def _evidence(
+    connection: sqlite3.Connection,
+    rows: Sequence[int],
+    terms: Sequence[Term],
+    cosines: dict[int, float],
+    vector: Vectors | None,
+    cache: VectorCache,
+) -> Iterator[tuple[int, _Evidence]]:
+    known = dict(cosines)
+    unknown = [row for row in rows if row not in known]
+    if vector is not None and unknown:
+        numbers, found = cache.cosines(connection, np.array(unknown, dtype=np.int64), vector)
+        known |= dict(zip(numbers.tolist(), found.tolist(), strict=True))
+    total = sum(term.weight for term in terms)
+    texts = _texts(connection, rows)
+    for row in rows:
+        held = set(words(texts[row]))
+        matched = [term for term in terms if term.word in held]
+        overlap = sum(term.weight for term in matched) / total if total else 0.0
+        yield row, _Evidence(tuple(term.word for term in matched), overlap, known.get(row))
+
+
+def _texts(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, str]:
+    found = connection.execute(
+        f"SELECT row_id, goal, situation, why FROM xp_pack WHERE row_id IN ({_marks(rows)})", rows
+    )
+    return {
+        row: "\n".join([goal, situation, *(claim["text"] for claim in orjson.loads(why))])
+        for row, goal, situation, why in found
+    }
+
+
+def _trust(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, float]:
+    return dict(
+        connection.execute(
+            "SELECT row_id, trust_a / (trust_a + trust_b) FROM xp_pack"
+            f" WHERE row_id IN ({_marks(rows)})",
+            rows,
+        )
+    )
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 def _ranks(scores: dict[int, float]) -> dict[int, int]:
@@ -238,26 +296,6 @@ def _ranks(scores: dict[int, float]) -> dict[int, int]:
             rank, last = place, score
         ranks[row] = rank
     return ranks
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    text: str
-    trust: float
-
-
-def _texts(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, _Text]:
-    found = connection.execute(
-        "SELECT row_id, goal, situation, why, trust_a / (trust_a + trust_b) FROM xp_pack"
-        f" WHERE row_id IN ({_marks(rows)})",
-        rows,
-    )
-    return {
-        row: _Text(
-            "\n".join([goal, situation, *(each["text"] for each in orjson.loads(why))]), trust
-        )
-        for row, goal, situation, why, trust in found
-    }
 
 
 def load_packs(connection: sqlite3.Connection, rows: Sequence[int]) -> list[Pack]:
@@ -311,29 +349,6 @@ def _telling(terms: Sequence[Term], connection: sqlite3.Connection) -> list[Term
             break
         chosen.append(term)
     return chosen
-
-
-def _matched(text: str, terms: Sequence[Term]) -> list[Term]:
-    held = set(words(text))
-    return [term for term in terms if term.word in held]
-
-
-def _cosines_of(
-    connection: sqlite3.Connection, rows: Sequence[int], vector: Vectors, model: str
-) -> dict[int, float]:
-    found = connection.execute(
-        f"SELECT pack_row, vector FROM xp_vector WHERE model = ? AND pack_row IN ({_marks(rows)})",
-        (model, *rows),
-    ).fetchall()
-    if not found:
-        return {}
-    cosines = _stack(blob for _, blob in found) @ vector
-    return {row: float(cosine) for (row, _), cosine in zip(found, cosines, strict=True)}
-
-
-def _stack(blobs: Iterable[bytes]) -> Vectors:
-    parts = list(blobs)
-    return np.frombuffer(b"".join(parts), dtype=np.float32).reshape(len(parts), -1)
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -46,6 +46,7 @@ from .tables import (
     from_row,
     metadata,
 )
+from .vectors import VectorCache
 
 DEFAULT_TENANT = "default"
 FINDABLE = ("stable", "candidate")
@@ -78,6 +79,7 @@ class PackStore:
         self._clock = clock
         self._exact_limit = exact_limit
         self._prior = prior
+        self._cache = VectorCache(embedder.name, embedder.dimensions)
 
     @property
     def index_state(self) -> str:
@@ -177,10 +179,9 @@ class PackStore:
             kinds=None if kinds is None else tuple(kinds),
         )
         vector = await self._vector(query)
-        model = self._embedder.name
         found = await self._database.read(
             lambda connection: arms.search(
-                connection, query, vector, model, scope, self._exact_limit
+                connection, query, vector, self._cache, scope, self._exact_limit
             )
         )
         cosines = found.cosines
@@ -193,7 +194,7 @@ class PackStore:
                 found,
                 cosines,
                 vector,
-                model,
+                self._cache,
                 floor=self._floor,
                 limit=limit,
                 min_score=min_score,
@@ -237,9 +238,8 @@ class PackStore:
         if len(kept) >= min(max(limit, _ENOUGH), len(nearest)) and nearest:
             return kept
         # The filter ate the index's answers, or there was no index to ask.
-        model = self._embedder.name
         return await self._database.read(
-            lambda connection: arms.exact(connection, vector, model, scope)
+            lambda connection: arms.exact(connection, vector, self._cache, scope)
         )
 
     # -- read ----------------------------------------------------------------

@@ -75,8 +75,20 @@ class Pack(Row, table=True):
     __tablename__: ClassVar[Any] = "xp_pack"
     __table_args__ = (
         UniqueConstraint("id", "rev"),
-        Index("xp_pack_recall", "tenant", "current", "family", "status", "kind"),
+        # All that recall filters by, so that it reads the index alone.
+        Index(
+            "xp_pack_recall",
+            "tenant",
+            "current",
+            "family",
+            "status",
+            "kind",
+            "valid_from",
+            "valid_to",
+        ),
         Index("xp_pack_digest", "digest"),
+        # A row's number is never given twice, so what is cached by it stays true.
+        {"sqlite_autoincrement": True},
     )
 
     row_id: int | None = Field(default=None, primary_key=True)

@@ -75,6 +75,7 @@ async def ids_in(store: PackStore, query: str = "goal") -> set[str]:
     return {hit.pack.id for hit in await store.recall(query, limit=50)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["before the vectors", "before the index", "after the index"])
 async def test_a_kill_between_sql_and_the_index_loses_nothing(tmp_path: Path, point: str) -> None:
     """Ours: the outbox row leaves only when the index knows, and everything may be repeated."""
