@@ -281,7 +281,7 @@ def test_an_unknown_kind_of_security_does_not_cost_the_card() -> None:
 def test_enums_are_read_by_number_and_printed_by_name() -> None:
     """Spec: ProtoJSON, parsers accept both names and numbers of enum values."""
     assert TaskStatus.parse({"state": 6}).wire() == {"state": "TASK_STATE_INPUT_REQUIRED"}
-    numbers = {a2a_pb2.TaskState.Value(state.value): state for state in TaskState}
+    numbers: dict[Any, TaskState] = {a2a_pb2.TaskState.Value(s.value): s for s in TaskState}
     assert all(TaskState(number) is state for number, state in numbers.items())
     assert {a2a_pb2.Role.Value(role.value): role for role in Role} == {1: Role.USER, 2: Role.AGENT}
 
