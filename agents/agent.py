@@ -19,7 +19,8 @@ class AgentSpec:
     """What the manifest says of an agent, as the agent sees it.
 
     options: the keys of the manifest's `options` of this agent, for kinds of the user's own.
-    recall: how many packs its stock kinds put before the model. folder: the manifest's.
+    recall: how many packs its stock kinds put before the model. family: the family of
+    packs that it writes and that its stock kinds recall, "" for all. folder: the manifest's.
     """
 
     name: str
@@ -30,6 +31,7 @@ class AgentSpec:
     skills: Sequence[Mapping[str, Any]] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     recall: int = 0
+    family: str = ""
     folder: str = ""
 
 

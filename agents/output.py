@@ -1,6 +1,6 @@
 """Typed output: an answer is checked against its schema, and repaired once by the model.
 
-Also how the stock agents ask their model, and what a finished task gave.
+Also how the stock agents recall and ask their model, and what a finished task gave.
 """
 
 import re
@@ -17,6 +17,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY
 
 from repertory.protocol import Task
+from repertory.xp_store import Hit
 
 from .agent import AgentSpec, ModelOptions
 from .errors import OutputInvalidError
@@ -58,6 +59,13 @@ def faults_of(
 
 def _fault(path: Sequence[Any], told: str) -> str:
     return shortened(f"{'.'.join(map(str, path)) or 'the answer'}: {told}", _FAULT)
+
+
+async def recalled(turn: Turn, spec: AgentSpec, words: str) -> Sequence[Hit]:
+    """The packs that a stock agent puts before its model: of its family, as many as it may."""
+    if not spec.recall or not words.strip():
+        return ()
+    return await turn.recall(words, family=spec.family or None, limit=spec.recall)
 
 
 def answer_faults(

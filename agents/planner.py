@@ -12,7 +12,7 @@ from .agent import Agent, AgentSpec, ModelOptions, read_options
 from .errors import AgentNotFoundError, OutputInvalidError, TaskFailedError
 from .layout import as_data, as_json, opening, shape_section, shortened, system_text, words_of
 from .models import ChatMessage, ChatResult, Tier
-from .output import again, answer_faults, chat_request, result_of, typed_answer
+from .output import again, answer_faults, chat_request, recalled, result_of, typed_answer
 from .plan import Subtask, plan_schema, read_plan, ready
 from .turn import Turn
 
@@ -63,7 +63,7 @@ class Planner(Agent):
                 " 'peers' in the manifest",
                 name="",
             )
-        hits = await turn.recall(goal, limit=self.spec.recall) if self.spec.recall else ()
+        hits = await recalled(turn, self.spec, goal)
         schema = plan_schema(turn.peers, self._options.max_subtasks)
         system = system_text(
             self.spec.instructions,

@@ -22,7 +22,7 @@ from .layout import (
     words_of,
 )
 from .models import ChatMessage, ChatResult, Tier
-from .output import answer_faults, chat_request, faults_of, typed_answer
+from .output import answer_faults, chat_request, faults_of, recalled, typed_answer
 from .turn import ToolResult, ToolSpec, Turn
 
 # What the model sees of one tool's result, in characters.
@@ -66,7 +66,7 @@ class Worker(Agent):
 
     async def handle(self, turn: Turn) -> None:
         words = words_of(turn.message)
-        hits = await turn.recall(words, limit=self.spec.recall) if self.spec.recall else ()
+        hits = await recalled(turn, self.spec, words)
         tools = {
             name: turn.tools[name] for name in sorted(turn.tools) if _TOOL_NAME.fullmatch(name)
         }

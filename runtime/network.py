@@ -705,6 +705,7 @@ def _spec(manifest: Manifest, name: str, entry: AgentEntry) -> AgentSpec:
         skills=tuple(skill.model_dump() for skill in entry.skills),
         options=entry.options,
         recall=entry.memory.recall,
+        family=entry.memory.family or name,
         folder=str(manifest.folder),
     )
 

@@ -195,6 +195,21 @@ async def test_recalled_packs_stand_before_the_message_as_examples(tmp_path: Pat
     assert f"Its result: {as_data('The refund takes 30 days.')}" in content
 
 
+async def test_packs_of_another_family_are_no_examples(tmp_path: Path) -> None:
+    """Ours: what another kind of work looks like misleads; one family may be shared by name."""
+    memory = "recall: 3, context_tokens: 0"
+    agents = f"""
+  clerk: {{memory: {{{memory}, family: refunds}}}}
+  other: {{memory: {{{memory}}}}}
+  fellow: {{memory: {{{memory}, family: refunds}}}}
+"""
+    script = Script("The refund takes 30 days.")
+    async with stage(tmp_path, agents, model=script.model) as network:
+        for agent in ("clerk", "other", "fellow"):
+            await network.ask(agent, "How long does the refund of an order take?")
+    assert ["Earlier task" in prompt for prompt in script.prompts()] == [False, False, True]
+
+
 async def test_the_context_remembers_questions_and_answers(tmp_path: Path) -> None:
     """Ours: multi-turn dialogue by contextId; other contexts know nothing of it."""
     script = Script("Your name is noted.", "Ada.", "Nobody told me.")
