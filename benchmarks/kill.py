@@ -1,7 +1,10 @@
 """Kill -9 the runtime at random moments, start it again, and count what was lost or done twice.
 
-    python benchmarks/kill.py                      50 kills of the small desk of the tests
+    python benchmarks/kill.py                      50 kills of the invoice desk
     python benchmarks/kill.py --kills 10 --seed 7  as many, at the moments of that seed
+    python benchmarks/kill.py --small              the small desk of the tests instead
+
+The invoice desk is the example with its small model replaced by a script, for speed.
 
 Real processes of `repertory run` over one inbox. The driver keeps its own ledger of what it
 gave, of every model and tool call (written outside the runtime) and of what was durable at
@@ -21,21 +24,23 @@ from tempfile import TemporaryDirectory
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.runtime.killing.driver import Driver, Tally
-from tests.runtime.killing.scenarios import small_desk
+from tests.runtime.killing.scenarios import invoice_desk, small_desk
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
-    parser.add_argument("--mails", type=int, default=60, help="files given in each round")
+    parser.add_argument("--small", action="store_true", help="the small desk of the tests")
+    parser.add_argument("--mails", type=int, default=60, help="files of the small desk")
     given = parser.parse_args()
     print(f"seed {given.seed}, {given.kills} kills")
     tally, dice = Tally(), Random(given.seed)
     began = time.monotonic()
     while tally.killed < given.kills and not tally.faults:
         with TemporaryDirectory() as folder:
-            job = small_desk(Path(folder) / "desk", given.mails)
+            place = Path(folder) / "desk"
+            job = small_desk(place, given.mails) if given.small else invoice_desk(place)
             Driver(job, dice, tally, lambda words: print(f"  {tally.killed:3} {words}")).run(
                 given.kills - tally.killed
             )

@@ -65,7 +65,7 @@ class Job:
     the scripted model and the tools append to; lines of `chat begin DIGEST` and
     `tool begin KEY` are checked against the journal. entry: the agent that is given
     the files. check: what else must hold at the end. answer: what waiting persons
-    answer, "" to let them wait.
+    answer, "" to let them wait. recorders: the agents that leave packs, None for all.
     """
 
     folder: Path
@@ -75,7 +75,7 @@ class Job:
     entry: str
     check: Callable[[Evidence], Iterator[str]]
     answer: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
+    recorders: frozenset[str] | None = None
 
     def given(self) -> list[str]:
         """The names of the files that are given."""
@@ -178,7 +178,6 @@ class Driver:
         return subprocess.Popen(
             [*PROGRAM, *arguments],
             cwd=self.job.folder,
-            env={**os.environ, **self.job.environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -244,7 +243,7 @@ class Driver:
     def _judge(self) -> None:
         final = read_evidence(self.job.store)
         faults = self.tally.faults
-        faults.extend(faults_at_rest(final, self.job.given()))
+        faults.extend(faults_at_rest(final, self.job.given(), self.job.recorders))
         for earlier in self.known:
             faults.extend(faults_between(earlier, final))
         faults.extend(faults_of_repetition(self.begun, self.known, final))

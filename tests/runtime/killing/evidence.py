@@ -7,7 +7,7 @@ import json
 import shutil
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -61,6 +61,14 @@ class Evidence:
     def decisions(self) -> dict[str, str]:
         """What became of each file, as the state's last word."""
         return {task.file: task.state.removeprefix("TASK_STATE_") for task in self.roots()}
+
+    def artifact(self, task_id: str, artifact_id: str) -> Mapping[str, Any]:
+        """The data of an artifact as it was last given; empty when it was not."""
+        for _, body in reversed(self.events.get(task_id, [])):
+            given = json.loads(body).get("artifactUpdate", {}).get("artifact", {})
+            if given.get("artifactId") == artifact_id:
+                return dict(given["parts"][0]["data"])
+        return {}
 
 
 def read_evidence(store: Path) -> Evidence:
@@ -120,8 +128,13 @@ def faults_between(earlier: Evidence, later: Evidence) -> Iterator[str]:
             yield f"step {step[1]} of task {step[0]} had a result that has changed"
 
 
-def faults_at_rest(found: Evidence, given: Sequence[str]) -> Iterator[str]:
-    """What is wrong with a store whose network had nothing left to do."""
+def faults_at_rest(
+    found: Evidence, given: Sequence[str], recorders: Collection[str] | None = None
+) -> Iterator[str]:
+    """What is wrong with a store whose network had nothing left to do.
+
+    recorders: the agents that leave a pack for each ended task; by default all.
+    """
     if found.integrity != "ok":
         yield f"integrity_check says {found.integrity}"
     counted = Counter(task.file for task in found.roots())
@@ -132,7 +145,11 @@ def faults_at_rest(found: Evidence, given: Sequence[str]) -> Iterator[str]:
         yield f"{name} was never given"
     for task in found.tasks.values():
         yield from _faults_of(task, found.events.get(task.id, []))
-    ended = Counter(task.agent for task in found.tasks.values() if task.ended)
+    ended = Counter(
+        task.agent
+        for task in found.tasks.values()
+        if task.ended and (recorders is None or task.agent in recorders)
+    )
     if ended != found.packs:
         yield f"ended tasks left {dict(found.packs)} packs, not {dict(ended)}"
 
