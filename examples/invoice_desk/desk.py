@@ -312,10 +312,10 @@ def _answer(task: Task) -> Data:
     return dict(message.data or {})
 
 
-async def _tool(turn: Turn, name: str, **arguments: Any) -> Data:
-    result = await turn.call_tool(name, arguments)
+async def _tool(turn: Turn, tool: str, /, **arguments: Any) -> Data:
+    result = await turn.call_tool(tool, arguments)
     if result.is_error or not isinstance(result.structured, Mapping):
-        raise ToolServerError(f"{name} failed: {result.content}", tool=name)
+        raise ToolServerError(f"{tool} failed: {result.content}", tool=tool)
     return dict(result.structured)
 
 
