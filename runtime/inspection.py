@@ -13,7 +13,7 @@ from typing import Any, Literal
 from jsonschema import Draft202012Validator, SchemaError
 from pydantic import BaseModel
 
-from repertory.agents import Agent, Tier
+from repertory.agents import Agent, AgentSpec, OptionsInvalidError, Tier
 
 from .errors import Finding, KindError, ManifestError, did_you_mean
 from .kinds import load_kind, load_reference
@@ -51,11 +51,13 @@ def duty_of(kind: type[Agent], entry: AgentEntry) -> Tier | None:
     """The tier that an agent's work asks of its model; None when it asks none.
 
     A worker extracts when its answers have a shape and generates when they
-    are prose; a planner judges. Kinds of the user's own say `duty`.
+    are prose or when it chooses tools; a planner judges. Kinds of the user's own
+    say `duty`.
     """
     own = getattr(kind, "duty", None)
     if entry.kind == "worker":
-        return Tier.EXTRACT if entry.output is not None else Tier.GENERATE
+        extracts = entry.output is not None and not entry.tools
+        return Tier.EXTRACT if extracts else Tier.GENERATE
     if entry.kind == "planner":
         return Tier.JUDGE
     return own if isinstance(own, Tier) else None
@@ -72,6 +74,7 @@ def _agents(manifest: Manifest) -> Iterator[_Told]:
             yield "error", (*at, "kind"), f"agents.{name}: {error.sentence}"
         else:
             yield from _tier(manifest, name, kind)
+            yield from _options(manifest, name, kind)
         yield from _output(manifest, name)
         if entry.kind == "planner" and not entry.peers:
             yield "error", at, f"agents.{name} plans, but has no 'peers' to give work to"
@@ -87,16 +90,27 @@ def _tier(manifest: Manifest, name: str, kind: type[Agent]) -> Iterator[_Told]:
     does = {
         Tier.SCORE: "scores",
         Tier.EXTRACT: "extracts data",
-        Tier.GENERATE: "writes prose",
+        Tier.GENERATE: "chooses tools" if entry.tools else "writes prose",
         Tier.JUDGE: "judges and plans",
     }[duty]
-    advice = "give it an 'output' schema, or " if entry.kind == "worker" else ""
+    prose = entry.kind == "worker" and not entry.tools
+    advice = "give it an 'output' schema, or " if prose else ""
     at: Location = ("agents", name, "model" if entry.model else "kind")
     sentence = (
         f"agents.{name} {does}, which asks for tier '{duty.value}', but models.{model} has {has}; "
         f"{advice}use a model of that tier"
     )
     yield "error", at, sentence
+
+
+def _options(manifest: Manifest, name: str, kind: type[Agent]) -> Iterator[_Told]:
+    """Stock kinds know their options; making one of the user's own could do anything."""
+    entry = manifest.agents[name]
+    if entry.is_stock:
+        try:
+            kind(AgentSpec(name=name, options=entry.options))
+        except OptionsInvalidError as error:
+            yield "error", ("agents", name, "options"), error.sentence
 
 
 def _output(manifest: Manifest, name: str) -> Iterator[_Told]:

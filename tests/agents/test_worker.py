@@ -8,6 +8,7 @@ import pytest
 from repertory.agents import OptionsInvalidError, Tier
 from repertory.agents.layout import as_data
 from repertory.protocol import Message, Part, Role, TaskState
+from repertory.runtime import check_manifest
 from tests.agents.stage import Script, answered, said, stage
 
 _DESK = f"""
@@ -285,6 +286,16 @@ async def test_options_of_a_worker_are_checked_when_the_network_opens(tmp_path: 
     with pytest.raises(OptionsInvalidError, match="no option 'max_step', known: max_tokens"):
         async with stage(tmp_path, clerk, model=Script("never").model):
             pass
+
+
+def test_check_tells_of_wrong_options_and_of_tools_above_the_tier(tmp_path: Path) -> None:
+    """Ours: `repertory check` says before a start what a start would say."""
+    path = tmp_path / "network.yaml"
+    clerk = "{output: {type: object}, tools: [desk], options: {max_step: 3}}"
+    path.write_text(f"network: test\nagents:\n  clerk: {clerk}\n{_DESK}")
+    told = [finding.sentence for finding in check_manifest(path)]
+    assert told[0].startswith("agents.clerk chooses tools, which asks for tier 'generate'")
+    assert told[1].startswith("the options of agent clerk are wrong: no option 'max_step', known:")
 
 
 async def test_options_reach_the_model(tmp_path: Path) -> None:
