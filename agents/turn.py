@@ -134,8 +134,14 @@ class Turn(Protocol):
         """Packs of the store that fit `query`, with their reasons; may be empty."""
         ...
 
-    async def check(self, spec: CheckSpec, subject: Any) -> Verdict:
-        """Run an executable check on `subject`; the verdict joins the task's pack."""
+    async def check(
+        self, spec: CheckSpec, subject: Any, *, judges: Literal["result", "input"] = "result"
+    ) -> Verdict:
+        """Run an executable check on `subject`; the verdict joins the task's pack.
+
+        judges: a verdict on the agent's own `result` moves its pack's trust; one on
+        the `input` it was given is a finding, and a step like any other.
+        """
         ...
 
     def phase(self, name: Literal["plan"]) -> AbstractAsyncContextManager[None]:

@@ -59,11 +59,12 @@ def pack_draft(
     """The episode of one task, as its journal tells it."""
     done = sorted(turn.effects.done, key=lambda step: step.number)
     acted = [step for step in done if step.kind in _ACTION_KIND]
-    verdicts = tuple(Verdict.parse(step.result) for step in done if step.kind == "check")
+    # A check of what the agent was given says nothing about how well it worked.
+    judged = [s for s in done if s.kind == "check" and s.request["judges"] == "result"]
+    verdicts = tuple(Verdict.parse(step.result) for step in judged)
     checks = tuple(
         CheckSpec(step.request["name"], step.request["lang"], step.request["code"])
-        for step in done
-        if step.kind == "check"
+        for step in judged
     )
     spent = turn.spent
     started = done[0].started_at if done else record.created_at

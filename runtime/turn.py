@@ -473,11 +473,19 @@ class RunningTurn:
             span.set("gen_ai.memory.record.count", len(hits))
             return [hit.wire() for hit in hits]
 
-    async def check(self, spec: CheckSpec, subject: Any) -> Verdict:
+    async def check(
+        self, spec: CheckSpec, subject: Any, *, judges: Literal["result", "input"] = "result"
+    ) -> Verdict:
         step = await self._once(
             "check",
             spec.name,
-            {"name": spec.name, "lang": spec.lang, "code": spec.code, "subject": subject},
+            {
+                "name": spec.name,
+                "lang": spec.lang,
+                "code": spec.code,
+                "subject": subject,
+                "judges": judges,
+            },
             partial(self._run_check, spec, subject),
         )
         return Verdict.parse(step.result)

@@ -157,7 +157,9 @@ class Checker(Agent):
         currencies = list(self.spec.options.get("currencies", ("EUR", "USD")))
         subject = {**given, "vendor": vendor, "posted": posted, "currencies": currencies}
         wanted = checks.ALWAYS if given["missing"] else (*checks.ALWAYS, *checks.WHEN_COMPLETE)
-        verdicts = {check.name: await turn.check(check, subject) for check in wanted}
+        verdicts = {
+            check.name: await turn.check(check, subject, judges="input") for check in wanted
+        }
         failed = [
             (*outcome, verdicts[name].detail)
             for name, outcome in checks.OUTCOME.items()

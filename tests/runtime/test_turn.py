@@ -344,3 +344,22 @@ async def test_waiting_for_a_person_does_not_use_up_the_patience(tmp_path: Path)
         task = await network.task(task_id)
         assert task.status.message is not None
         assert task.status.message.text == "at last"
+
+
+async def test_a_finding_about_the_input_does_not_lower_the_trust_in_the_work(
+    tmp_path: Path,
+) -> None:
+    """Ours: a checker that rightly finds a wrong sum has worked well."""
+    calls = Calls()
+
+    class Checker(Agent):
+        async def handle(self, turn: Turn) -> None:
+            spec = CheckSpec("sum", "python", "def check(subject): return subject == 4")
+            verdict = await turn.check(spec, 5, judges="input")
+            await turn.complete(f"the sum is right: {verdict.passed}")
+
+    async with _network(tmp_path, "  checker: {model: m}\n", {"checker": Checker}, calls) as network:
+        await network.ask("checker", "2 plus 2 is 5")
+        (pack,) = await network.packs.find(family="checker")
+        assert pack.outcome["verdict"] == "unknown"
+        assert pack.trust_a == pack.trust_b
