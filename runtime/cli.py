@@ -327,10 +327,6 @@ def run_cli(arguments: Sequence[str]) -> int:
         return end.code if isinstance(end.code, int) else Exit.DONE if end.code is None else 1
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has seen enough; a second failure at exit is no news.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
     except BaseException as error:  # noqa: BLE001 - the last place that can say it in a sentence
         if _debug:
             traceback.print_exception(error)

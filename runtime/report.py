@@ -1,8 +1,9 @@
 """What a manifest's `report` function is given when a run is over, and the report without one.
 
 A report function is `render(run: RunReport)`, plain or async, named in the
-manifest as `module:render`. It returns text, a Rich renderable or a mapping
-(printed as JSON with `--json`); it need not print.
+manifest as `module:render`. It need not print: it returns text, a mapping, a Rich
+renderable, or a dataclass with `__rich__`. A person sees it drawn; `--json` gives
+its data, which a bare renderable does not have.
 """
 
 from collections import Counter

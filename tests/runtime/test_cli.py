@@ -461,6 +461,66 @@ def test_a_served_network_is_looked_at_and_answered_from_beside(
         assert process.wait(60) == Exit.DONE
 
 
+def test_watch_without_an_owner_tells_how_things_stand(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: nothing will happen until somebody runs the network, so it ends."""
+    assert run_cli(["ask", "desk", "hello"]) == Exit.DONE
+    capsys.readouterr()
+    assert run_cli(["watch"]) == Exit.DONE
+    assert "desk  completed  read 5 characters" in capsys.readouterr().out
+
+
+def test_models_status_asks_each_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ours: a model that cannot answer is known before the work begins."""
+    assert run_cli(["models", "status", "--json"]) == Exit.DONE
+    models = document(capsys)["models"]
+    assert models["fake"]["answers"] is True
+    assert models["fake"]["engine"] == "function"
+
+
+@pytest.mark.parametrize(
+    ("report", "shown", "data"),
+    [
+        ("'all well'", "all well", "all well"),
+        ("Text('drawn')", "drawn", None),
+        ("Told(3)", "3 told", {"count": 3}),
+    ],
+)
+def test_a_report_is_drawn_for_a_person_and_data_for_a_program(
+    folder: Path,
+    report: str,
+    shown: str,
+    data: object,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ours: the manifest's report function returns; it need not print."""
+    (folder / "network.yaml").write_text(MANIFEST + "report: telling:render\n")
+    (folder / "telling.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from rich.text import Text\n"
+        "@dataclass\n"
+        "class Told:\n"
+        "    count: int\n"
+        "    def __rich__(self):\n"
+        "        return f'{self.count} told'\n"
+        "async def render(run):\n"
+        f"    return {report}\n"
+    )
+    assert run_cli(["run", "network.yaml", "--message", "hello"]) == Exit.DONE
+    assert capsys.readouterr().out.strip() == shown
+    assert run_cli(["run", "network.yaml", "--json"]) == Exit.DONE
+    assert document(capsys)["report"] == data
+
+
+def test_a_report_that_fails_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ours: the work is done and kept; only its report is not."""
+    (folder / "network.yaml").write_text(MANIFEST + "report: telling:render\n")
+    (folder / "telling.py").write_text("def render(run):\n    return run.nothing\n")
+    assert run_cli(["run", "network.yaml", "--message", "hello"]) == Exit.USAGE
+    assert "the report 'telling:render' failed: AttributeError" in capsys.readouterr().err
+
+
 class Terminal(io.StringIO):
     """A screen that claims to be a terminal."""
 
