@@ -13,7 +13,6 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import parseaddr, parsedate_to_datetime
 from html.parser import HTMLParser
-from typing import cast
 
 from repertory.protocol.errors import RepertoryError
 
@@ -47,7 +46,7 @@ def read_mail(content: bytes) -> Mail:
     Raises:
         UnreadableMailError: No sender, no date or no legible text can be found in it.
     """
-    message = cast(EmailMessage, message_from_bytes(content, policy=policy.default))
+    message = message_from_bytes(content, policy=policy.default)
     name, address = parseaddr(_header(message, "from"))
     if "@" not in address:
         raise UnreadableMailError("the mail names no sender; ask for it to be sent again")
