@@ -9,8 +9,8 @@ from time import monotonic
 from typing import Any
 
 import anyio
-from anyio import create_task_group, open_signal_receiver, sleep
-from anyio.abc import TaskGroup
+from anyio import TASK_STATUS_IGNORED, create_task_group, open_signal_receiver, sleep
+from anyio.abc import TaskGroup, TaskStatus
 from rich.live import Live
 from rich.text import Text
 
@@ -26,6 +26,7 @@ from repertory.protocol import (
 from .board import Board
 from .chosen import Chosen, choose
 from .cli_models import ensure_weights
+from .errors import NetworkClosedError
 from .exits import Exit
 from .inputs import InputFile, input_files
 from .network import Network, TaskSummary, open_network
@@ -34,6 +35,7 @@ from .screen import Screen, word
 
 _DRAWS_PER_SECOND = 5.0
 _LOOK_SECONDS = 0.5
+_SOON_SECONDS = 0.05
 _MOST = 100_000
 FILE_KEY = "dev.repertory/file"
 
@@ -45,9 +47,16 @@ class Interrupts:
         self.screen = screen
         self.came = False
 
-    async def listen(self, network: Network, scope: anyio.CancelScope) -> None:
+    async def listen(
+        self,
+        network: Network,
+        scope: anyio.CancelScope,
+        *,
+        task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
+    ) -> None:
         """Wait for signals; drain at the first, cancel `scope` then or at the second."""
         with open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
             async with create_task_group() as draining:
                 async for _ in signals:
                     if self.came:
@@ -113,7 +122,7 @@ class _Run:
     async def work(self) -> int:
         status: int = Exit.INTERRUPTED
         async with running(self.screen, self.chosen) as network, create_task_group() as tasks:
-            tasks.start_soon(self.interrupts.listen, network, tasks.cancel_scope)
+            await tasks.start(self.interrupts.listen, network, tasks.cancel_scope)
             if self.screen.live:
                 tasks.start_soon(self._follow, network)
             async with self._drawing(tasks):
@@ -130,7 +139,11 @@ class _Run:
     async def _give(self, network: Network) -> list[str]:
         ids = []
         for message in self.messages:
-            task_id = await network.tell(self.manifest.entry, message)
+            try:
+                task_id = await network.tell(self.manifest.entry, message)
+            except NetworkClosedError:
+                # Interrupted while it was given: the next run gives the rest.
+                break
             self.board.roots.add(task_id)
             ids.append(task_id)
         return ids or await self._left_over(network)
@@ -144,6 +157,9 @@ class _Run:
         return [row.id for row in roots]
 
     async def _idle(self, network: Network) -> None:
+        # Answers that were left in the journal come first: they may set work going again.
+        while await network.journal.pending_commands():  # noqa: ASYNC110 - another process writes them
+            await sleep(_SOON_SECONDS)
         await network.idle()
         while self.wait and await _waiting(network):
             await sleep(_LOOK_SECONDS)
@@ -221,7 +237,7 @@ def ask_agent(
     async def ask() -> int:
         async with running(screen, chosen) as network, create_task_group() as tasks:
             interrupts = Interrupts(screen)
-            tasks.start_soon(interrupts.listen, network, tasks.cancel_scope)
+            await tasks.start(interrupts.listen, network, tasks.cancel_scope)
             task = await network.ask(agent, content, context_id=context, within=within)
             status = _show_task(screen, task)
             tasks.cancel_scope.cancel()
@@ -235,7 +251,7 @@ async def answer_here(screen: Screen, chosen: Chosen, task_id: str, text: str) -
     """Answer a task of a network that no process runs, and let the work go on until it rests."""
     async with running(screen, chosen) as network, create_task_group() as tasks:
         interrupts = Interrupts(screen)
-        tasks.start_soon(interrupts.listen, network, tasks.cancel_scope)
+        await tasks.start(interrupts.listen, network, tasks.cancel_scope)
         task = await network.answer(task_id, text)
         await network.idle()
         status = _show_task(screen, await network.task(task.id))

@@ -369,8 +369,15 @@ class Network:
 
     async def idle(self) -> None:
         """Wait until no task is at work: each has ended, or waits for a person."""
-        while any(not record.park for record in self._pending()):
+        while not all(self._rests(record) for record in self._pending()):
             await self._wait_for_move()
+
+    def _rests(self, record: TaskRecord) -> bool:
+        """Whether a task waits for a person, by itself or through those it asked, and has said so."""
+        if not record.park or record.last_sequence < record.staged:
+            return False
+        asked = (self._records.get(each) for each in record.park.split(","))
+        return all(task is None or (not task.ended and self._rests(task)) for task in asked)
 
     async def drain(self, grace: float = GRACE) -> None:
         """Take no new work, give running work `grace` seconds to end, and journal the rest."""
@@ -381,9 +388,9 @@ class Network:
             ):
                 await self._wait_for_move()
 
-    def takes_work(self, call: Call) -> bool:
-        """Whether a message may be accepted: while draining only what running work needs."""
-        return not self._draining or call.principal.startswith("agent:")
+    def takes_work(self, principal: str) -> bool:
+        """Whether work of `principal` may begin: while draining only what running work needs."""
+        return not self._draining or principal.startswith("agent:")
 
     def _pending(self) -> list[TaskRecord]:
         return [record for host in self._hosts.values() for record in host.pending.values()]

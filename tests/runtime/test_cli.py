@@ -292,7 +292,9 @@ def test_a_question_waits_for_a_person_over_processes(
     """Ours: run exits with 3, tasks shows the question, answer lets the work go on."""
     run = ["run", "network.yaml", "--message", "ask me", "--json"]
     assert run_cli(run) == Exit.WAITING
-    assert len(document(capsys)["waiting"]) == 1
+    told = document(capsys)
+    assert len(told["waiting"]) == 1
+    assert [each["state"] for each in told["outcomes"]] == ["input_required"]
 
     assert run_cli(["tasks", "--waiting", "--json"]) == Exit.DONE
     (task,) = json.loads(capsys.readouterr().out)["tasks"]
@@ -321,8 +323,7 @@ def test_an_answer_may_be_left_for_the_next_run(
     (waiting,) = document(capsys)["waiting"]
     assert run_cli(["answer", waiting["id"], "no", "--later"]) == Exit.DONE
     assert "taken up when the network runs next" in capsys.readouterr().out
-    # The order is found at the start or soon after; until then the network is idle.
-    assert run_cli(["run", "network.yaml", "--wait", "--json"]) == Exit.DONE
+    assert run_cli(["run", "network.yaml", "--json"]) == Exit.DONE
     (outcome,) = document(capsys)["outcomes"]
     assert outcome["text"] == "a person said no"
 
@@ -335,7 +336,7 @@ def test_a_task_can_be_canceled_and_traced(
     (waiting,) = document(capsys)["waiting"]
     assert run_cli(["cancel", waiting["id"]]) == Exit.DONE
     capsys.readouterr()
-    assert run_cli(["run", "network.yaml", "--wait", "--json"]) == Exit.FAILED
+    assert run_cli(["run", "network.yaml", "--json"]) == Exit.FAILED
     (outcome,) = document(capsys)["outcomes"]
     assert outcome["state"] == "canceled"
     assert run_cli(["cancel", waiting["id"]]) == Exit.USAGE
