@@ -34,12 +34,10 @@ class Screen:
     def __init__(
         self, *, json: bool = False, out: TextIO | None = None, err: TextIO | None = None
     ) -> None:
-        out = sys.stdout if out is None else out
-        err = sys.stderr if err is None else err
         self.json = json
-        self.out = Console(file=out, width=None if out.isatty() else _PIPED_WIDTH, soft_wrap=True)
-        self.err = Console(file=err, width=None if err.isatty() else _PIPED_WIDTH, soft_wrap=True)
-        self.live = err.isatty() and not json
+        self.out = _console(sys.stdout if out is None else out)
+        self.err = _console(sys.stderr if err is None else err)
+        self.live = self.err.is_terminal and not json
 
     def result(self, data: Any, drawn: RenderableType) -> None:
         """Show the command's result: `data` for programs, `drawn` for a person."""
@@ -69,6 +67,10 @@ class Screen:
     def _write(self, text: str) -> None:
         self.out.file.write(text + "\n")
         self.out.file.flush()
+
+
+def _console(stream: TextIO) -> Console:
+    return Console(file=stream, width=None if stream.isatty() else _PIPED_WIDTH, soft_wrap=True)
 
 
 def plain(value: Any) -> Any:

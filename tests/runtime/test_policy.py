@@ -16,9 +16,10 @@ from repertory.runtime import (
     parse_manifest,
 )
 from repertory.runtime.conditions import Condition
+from repertory.runtime.policy import Verb
 from tests.claims import claim
 
-VERBS = st.sampled_from(["allow", "ask", "deny"])
+VERBS: st.SearchStrategy[Verb] = st.sampled_from(["allow", "ask", "deny"])
 STRICTNESS = {"allow": 0, "ask": 1, "deny": 2}
 
 
@@ -233,7 +234,7 @@ def test_an_unknown_condition_never_lets_pass(
 
 
 @given(VERBS, st.lists(VERBS, max_size=3))
-async def test_validators_only_tighten(ruled: str, told: list[str]) -> None:
+async def test_validators_only_tighten(ruled: Verb, told: list[Verb]) -> None:
     """Ours: code of the user's own can make the policy stricter, never laxer."""
     validators = [lambda action, verb=verb: Decision(verb, "mine") for verb in told]
     decision = await Policy([rule(ruled)], validators).decide(post())
