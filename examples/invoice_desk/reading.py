@@ -3,8 +3,8 @@
 A small model copies badly and compares well. So code finds every span that could be
 an amount, a number or a date, the model scores what each means by the words around
 it, and `choose_roles` takes the most likely reading of all spans together. A value that
-does not stand in the mail cannot be read out of it. What carries its own proof is
-read by code alone: account numbers by their checksums, companies by their legal form.
+does not stand in the mail cannot be read out of it. What has a form of its own is read
+by code alone: account numbers, and companies by their legal form.
 """
 
 import re
@@ -262,7 +262,7 @@ def currency_of(mail: Mail) -> str | None:
 
 
 def accounts_of(mail: Mail) -> tuple[str, ...]:
-    """Every bank account the mail names whose checksum holds: IBAN, or routing/account."""
+    """Every bank account the mail names: IBANs whose checksum holds, and routing/account."""
     ibans = [re.sub(r"\s", "", found) for found in _IBAN.findall(mail.text)]
     accounts = [iban for iban in ibans if _iban_holds(iban)]
     accounts += [f"{routing}/{account}" for routing, account in _ROUTING.findall(mail.text)]
