@@ -28,6 +28,7 @@ def serve_network(path: Path, host: str, port: int | None, store: str, as_json: 
             serve(network, host=at, port=number) as url,
             create_task_group() as tasks,
         ):
+            await tasks.start(Interrupts(screen).listen, network, tasks.cancel_scope)
             agents = {name: f"{url}/agents/{name}/mcp" for name in network.local_agents}
             if screen.json:
                 screen.line({"network": network.name, "url": url, "agents": agents})
@@ -35,7 +36,6 @@ def serve_network(path: Path, host: str, port: int | None, store: str, as_json: 
                 screen.out.print(Text(f"{network.name} is served at {url}"))
                 for address in agents.values():
                     screen.out.print(Text(f"  {address}"))
-            tasks.start_soon(Interrupts(screen).listen, network, tasks.cancel_scope)
 
     anyio.run(work, backend_options={"use_uvloop": has_uvloop()})
     return Exit.DONE

@@ -164,6 +164,10 @@ class AgentHost:
                             # It was ended without a turn, while it waited.
                             self.mailbox.done(record)
                             continue
+                        if not self.network.takes_work(record.principal):
+                            # The network drains: it begins at the next start instead.
+                            self.mailbox.done(record)
+                            continue
                         turns.start_soon(self._turn, agent, record)
             except anyio.get_cancelled_exc_class():
                 raise

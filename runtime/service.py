@@ -101,7 +101,7 @@ class LocalService:
             chain=call.chain,
             traceparent=call.traceparent,
         )
-        if not network.takes_work(call):
+        if not network.takes_work(call.principal):
             raise NetworkClosedError(
                 f"network {network.manifest.network} is draining and takes no new work",
                 network=network.manifest.network,
