@@ -46,15 +46,15 @@ def test_a_tool_server_killed_in_mid_call_posts_each_invoice_once(tmp_path: Path
     job = small_desk(tmp_path / "desk", 5)
     hold = job.folder / "hold"
     hold.touch()
-    with (job.folder / "run.log").open("wb") as log:
+    with job.log.open("wb") as log:
         command = [*PROGRAM, "run", "network.yaml", "--input", "inbox"]
         run = subprocess.Popen(command, cwd=job.folder, stdout=log, stderr=log)
     try:
         killed: set[int] = set()
         for last in (False, True):
-            known = len(_begun(job.lines()))
+            known = len(_tool_calls(job.lines()))
             wait_until(
-                lambda: bool(_servers(run.pid) - killed) and len(_begun(job.lines())) > known,  # noqa: B023 - called in this round only
+                lambda: bool(_servers(run.pid) - killed) and len(_tool_calls(job.lines())) > known,  # noqa: B023 - called in this round only
                 run,
             )
             (server,) = _servers(run.pid) - killed
@@ -66,14 +66,14 @@ def test_a_tool_server_killed_in_mid_call_posts_each_invoice_once(tmp_path: Path
     finally:
         run.kill()
         run.wait()
-    assert "Traceback" not in (job.folder / "run.log").read_text()
+    assert "Traceback" not in job.log.read_text()
     assert status == 0
     found = read_evidence(job.store)
     assert [*faults_at_rest(found, job.given()), *job.check(found)] == []
-    assert max(Counter(_begun(job.lines())).values()) == 3
+    assert max(Counter(_tool_calls(job.lines())).values()) == 3
 
 
-def _begun(lines: list[str]) -> list[str]:
+def _tool_calls(lines: list[str]) -> list[str]:
     return [line for line in lines if line.startswith("tool begin")]
 
 

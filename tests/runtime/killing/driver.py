@@ -77,6 +77,11 @@ class Job:
     answer: str = ""
     recorders: frozenset[str] | None = None
 
+    @property
+    def log(self) -> Path:
+        """Where what a run says is kept."""
+        return self.folder / "run.log"
+
     def given(self) -> list[str]:
         """The names of the files that are given."""
         return sorted(path.name for path in self.inbox.iterdir())
@@ -148,7 +153,7 @@ class Driver:
         self.known.append(read_evidence(self.job.store))
         before = len(self.job.lines())
         began = time.monotonic()
-        with (self.job.folder / "run.log").open("wb") as log:
+        with self.job.log.open("wb") as log:
             process = self._spawn(
                 ["run", "network.yaml", "--input", str(self.job.inbox), "--json"]
                 + ["--wait"] * wait,
@@ -164,7 +169,7 @@ class Driver:
                 process.kill()
             process.wait()
         fresh = self.job.lines()[before:]
-        self.begun.append(_begun(fresh))
+        self.begun.append(begun(fresh))
         if status is None and moment is not None:
             self.tally.kills[moment.where] += 1
             self.say(
@@ -236,7 +241,7 @@ class Driver:
                 self.tally.faults.append(f"answer to {task} ended with {process.returncode}")
 
     def _words(self) -> str:
-        return (self.job.folder / "run.log").read_text(errors="replace").strip()[-2000:]
+        return self.job.log.read_text(errors="replace").strip()[-2000:]
 
     # -- judgment ----------------------------------------------------------------
 
@@ -281,7 +286,7 @@ class Driver:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _begun(lines: Sequence[str]) -> Counter[str]:
+def begun(lines: Sequence[str]) -> Counter[str]:
     """Calls that began, as `chat DIGEST` and `tool KEY`."""
     words = [line.split() for line in lines]
     return Counter(f"{kind} {what}" for kind, when, what in words if when == "begin")
