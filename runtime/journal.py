@@ -475,8 +475,15 @@ async def owned(url: str) -> AsyncIterator[None]:
 
 
 def _lock(path: str) -> TextIO:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    file = Path(path + ".lock").open("a+")  # noqa: SIM115  # held until `owned` ends
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(path + ".lock").open("a+")  # noqa: SIM115  # held until `owned` ends
+    except OSError as error:
+        raise StoreError(
+            f"the store {path} cannot be opened ({error.strerror}): make its folder writable, or"
+            " name another store",
+            path=path,
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

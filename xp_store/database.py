@@ -146,7 +146,10 @@ class Database:
     # -- threads -----------------------------------------------------------
 
     def _open(self) -> None:
-        connection = self._plain()
+        try:
+            connection = self._plain()
+        except sqlite3.Error as error:
+            raise _unusable(self.path, error) from error
         try:
             self._prepare(connection)
             connection.execute("PRAGMA journal_mode=WAL")
@@ -162,11 +165,7 @@ class Database:
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         except sqlite3.DatabaseError as error:
             connection.close()
-            raise StoreError(
-                f"{self.path} cannot be opened as a store ({error}): name another file, or move"
-                " this one away",
-                path=self.path,
-            ) from error
+            raise _unusable(self.path, error) from error
         except StoreError:
             connection.close()
             raise
@@ -260,6 +259,13 @@ class Database:
             thread.join()
 
 
+def _unusable(path: str, error: Exception) -> StoreError:
+    return StoreError(
+        f"{path} cannot be opened as a store ({error}): name another file, or move this one away",
+        path=path,
+    )
+
+
 def _translated(error: BaseException, path: str) -> BaseException:
     """Our own words for SQLite's errors; everything else is the unit's and stays as it is."""
     if isinstance(error, sqlite3.OperationalError):
@@ -309,7 +315,10 @@ async def open_database(url: str, durability: Durability = "process") -> AsyncIt
 
     def begin() -> None:
         if path != ":memory:":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise _unusable(path, error) from error
         database._open()
 
     await anyio.to_thread.run_sync(begin)
