@@ -99,6 +99,11 @@ class EmbeddedModel(ModelEntry):
         description="Known by measurement; rarely worth changing.",
     )
     threads: Count | None = Field(default=None, description="Default: one less than the cores.")
+    reuse_prompts: bool = Field(
+        default=False,
+        description="Keep the beginning of earlier prompts: several times faster where examples"
+        " come first, and answers then differ in the last digits from run to run.",
+    )
     limits: ModelLimits = Field(
         default=ModelLimits(concurrency=2, seconds=300.0),
         description="Concurrency and patience; on a processor more at once is fairer, not faster.",

@@ -61,6 +61,7 @@ async def _open(
         model = await stack.enter_async_context(
             open_embedded_model(
                 threads=entry.threads,
+                reuse_prompts=entry.reuse_prompts,
                 tiers=_tiers(entry),
                 concurrency=entry.limits.concurrency,
                 patience=entry.limits.seconds,
