@@ -75,7 +75,12 @@ def _within(place: Path) -> list[Path]:
         return [place]
     if not place.is_dir():
         raise _fault(place, "there is no such input; give a file, or a folder of files")
-    found = sorted(p for p in place.iterdir() if p.is_file() and not p.name.startswith("."))
+    # A link to nowhere is kept, so that reading it says so: no mail is left out in silence.
+    found = sorted(
+        path
+        for path in place.iterdir()
+        if (path.is_file() or not path.exists()) and not path.name.startswith(".")
+    )
     if not found:
         raise _fault(place, "the input folder is empty; put a file per message in it")
     return found

@@ -504,7 +504,8 @@ class Network:
                 logger.error("%s; it stays down", sentence)
                 await self._hosts[agent].give_up(sentence)
                 continue
-            logger.warning("agent %s crashed (%s); restarting %s", agent, told, verdict.restart)
+            restarted = listed(verdict.restart)
+            logger.warning("agent %s crashed (%s); restarting %s", agent, told, restarted)
             for name in reversed(verdict.restart):
                 await self._hosts[name].stop()
             for name in verdict.down:
@@ -699,8 +700,8 @@ def _spec(manifest: Manifest, name: str, entry: AgentEntry) -> AgentSpec:
     schema: Mapping[str, Any] | None = None
     output_type: type[Any] | None = None
     if isinstance(entry.output, str):
-        output_type = load_reference(manifest, entry.output)
-        schema = output_type.model_json_schema()
+        loaded: Any = load_reference(manifest, entry.output)
+        output_type, schema = loaded, loaded.model_json_schema()
     elif entry.output is not None:
         schema = entry.output
     return AgentSpec(

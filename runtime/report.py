@@ -85,6 +85,14 @@ async def render(run: RunReport) -> Any:
         raise KindError(sentence, reference=reference) from error
 
 
+def _cut_off(outcomes: Sequence[Outcome]) -> list[str]:
+    """The distinct last words of work that failed, where the table shows only their beginning."""
+    wrong = (
+        o.text for o in outcomes if is_terminal(o.state) and o.state is not TaskState.COMPLETED
+    )
+    return [text for text in dict.fromkeys(wrong) if short(text) != " ".join(text.split())]
+
+
 def standard_report(run: RunReport, waiting: int) -> RenderableType:
     """Every input with its state and last words, and what to do next."""
     rows = [
@@ -95,6 +103,8 @@ def standard_report(run: RunReport, waiting: int) -> RenderableType:
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
     parts: list[RenderableType] = [grid(("input", "state", "last words"), rows)]
     parts.append(Text(f"{told} in {duration(run.seconds)}"))
+    # What went wrong says what to do about it, which a line of a table cuts off.
+    parts.extend(Text(f"said in full: {text}") for text in _cut_off(run.outcomes))
     if waiting:
         parts.append(Text(f"{waiting} wait for a person: repertory tasks --waiting"))
     return Group(*parts)

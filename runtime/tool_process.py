@@ -94,15 +94,19 @@ class ToolProcess:
 
     @asynccontextmanager
     async def _run(self) -> AsyncIterator[Streams]:
-        process = self._process = await open_process(
-            self._argv,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            cwd=self._cwd,
-            env=self._environment,
-            start_new_session=True,
-        )
+        try:
+            process = self._process = await open_process(
+                self._argv,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                cwd=self._cwd,
+                env=self._environment,
+                start_new_session=True,
+            )
+        except (FileNotFoundError, PermissionError) as error:
+            # Not every event loop says which program it looked for.
+            raise type(error)(error.errno, error.strerror, self._argv[0]) from None
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None

@@ -152,7 +152,7 @@ class Database:
             raise _unusable(self.path, error) from error
         try:
             self._prepare(connection)
-            connection.execute("PRAGMA journal_mode=WAL")
+            # Read first: the journal mode is kept in the file, and a newer file is not ours.
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found > SCHEMA_VERSION:
                 raise StoreVersionError(
@@ -162,6 +162,7 @@ class Database:
                     found=found,
                     known=SCHEMA_VERSION,
                 )
+            connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         except sqlite3.DatabaseError as error:
             connection.close()

@@ -47,7 +47,7 @@ class Moment:
 def moments(dice: Random, longest: int) -> Iterator[Moment]:
     """Moments without end: a quarter in the start, most in the work, some at the end."""
     while True:
-        where = dice.choices(("start", "work", "end"), (25, 65, 10))[0]
+        where = dice.choices(("start", "work", "end"), (25, 68, 7))[0]
         delay = dice.uniform(0.0, 0.04 if where == "work" else 0.3)
         if where == "start":
             yield Moment("start", dice.uniform(0.05, 1.0), 0.0)
@@ -129,20 +129,23 @@ class Driver:
         """Kill `kills` times at most, let it end, and put what is wrong into the tally."""
         self.tally.rounds += 1
         wanted = self.tally.killed + kills
-        asked = False
+        asked = over = False
         for moment in moments(self.dice, longest):
-            finished = self._live(moment if self.tally.killed < wanted else None, wait=asked)
+            undisturbed = over or self.tally.killed >= wanted
+            finished = self._live(None if undisturbed else moment, wait=asked)
             if finished is None:
+                # A run that has nothing left to do is no target for further kills.
+                over = moment.where == "end"
                 continue
             if finished not in (0, 1, 3):
                 self.tally.faults.append(f"the run ended with status {finished}: {self._words()}")
                 break
             waiting = read_evidence(self.job.store).waiting() if self.job.answer else []
             if waiting and not asked:
-                asked = True
+                asked, over = True, False
                 for task in waiting:
                     self._answer(task)
-            elif self.tally.killed >= wanted or moment.where != "start":
+            elif undisturbed or moment.where != "start":
                 break
         self._judge()
 
