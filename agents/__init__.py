@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Tier,
         TokenLogprob,
         open_embedded_model,
+        require_tier,
     )
     from .output import result_of
     from .plan import Subtask

@@ -27,7 +27,9 @@ CURRENCIES |= {
     code: code
     for code in ["EUR", "USD", "GBP", "CHF", "SEK", "DKK", "NOK", "PLN", "JPY", "CAD", "AUD"]
 }
-_MONTHS = "january february march april may june july august september october november december"
+_MONTHS: str = (
+    "january february march april may june july august september october november december"
+)
 _MONTH = f"(?P<month>{_MONTHS.replace(' ', '|')})"
 _DATES = [
     re.compile(rf"\b{pattern}\b", re.IGNORECASE)
@@ -119,7 +121,10 @@ class Roles:
 def kind_of(mail: Mail) -> Kind:
     """What a mail is, by its words; on this question the small model is at chance."""
     text = f"{mail.subject}\n{mail.text}".lower()
-    return next((kind for kind, words in _KINDS if re.search(words, text)), "other")
+    for kind, words in _KINDS:
+        if re.search(words, text):
+            return kind
+    return "other"
 
 
 def amount_spans(mail: Mail) -> list[Span]:

@@ -177,7 +177,7 @@ def _subject(**changes: Any) -> dict[str, Any]:
     }
 
 
-BROKEN = {
+BROKEN: dict[str, dict[str, Any]] = {
     "ACCOUNT": {"accounts": ["DE1", "DE2"]},
     "VENDOR_KNOWN": {"vendor": {"found": False}},
     "NOT_POSTED": {"posted": {"found": True, "posting_id": 3}},

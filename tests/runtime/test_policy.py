@@ -236,7 +236,8 @@ def test_an_unknown_condition_never_lets_pass(
 @given(VERBS, st.lists(VERBS, max_size=3))
 async def test_validators_only_tighten(ruled: Verb, told: list[Verb]) -> None:
     """Ours: code of the user's own can make the policy stricter, never laxer."""
-    validators = [lambda action, verb=verb: Decision(verb, "mine") for verb in told]
+    decisions = [Decision(verb, "mine") for verb in told]
+    validators = [lambda action, said=said: said for said in decisions]
     decision = await Policy([rule(ruled)], validators).decide(post())
     assert STRICTNESS[decision.verb] == max(STRICTNESS[verb] for verb in [ruled, *told])
 

@@ -358,7 +358,9 @@ async def test_a_finding_about_the_input_does_not_lower_the_trust_in_the_work(
             verdict = await turn.check(spec, 5, judges="input")
             await turn.complete(f"the sum is right: {verdict.passed}")
 
-    async with _network(tmp_path, "  checker: {model: m}\n", {"checker": Checker}, calls) as network:
+    async with _network(
+        tmp_path, "  checker: {model: m}\n", {"checker": Checker}, calls
+    ) as network:
         await network.ask("checker", "2 plus 2 is 5")
         (pack,) = await network.packs.find(family="checker")
         assert pack.outcome["verdict"] == "unknown"
