@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -27,8 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Run as a program, this file has only its own folder on the path.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.results import write
+
 HERE = Path(__file__).parent
-README = HERE / "README.md"
 CONCURRENCY = (1, 16, 128)
 SECONDS = 3.0
 TEXT = "What is the status of order 4711?"
@@ -454,15 +457,7 @@ def main() -> None:
     table = _table(results, options.rounds)
     print(table)
     if options.write:
-        text = (
-            README.read_text() if README.exists() else "<!-- messaging -->\n<!-- /messaging -->\n"
-        )
-        block = f"<!-- messaging -->\n{table}\n<!-- /messaging -->"
-        README.write_text(
-            re.sub(
-                r"<!-- messaging -->.*<!-- /messaging -->", lambda _: block, text, flags=re.DOTALL
-            )
-        )
+        write("messaging", table)
 
 
 if __name__ == "__main__":

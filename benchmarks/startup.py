@@ -1,12 +1,13 @@
 """What it costs to begin: fresh interpreters that import us, print the help, check a manifest.
 
-    python benchmarks/startup.py [ROUNDS]
+    python benchmarks/startup.py [--rounds 5] [--write]
 
 Prints the median of wall seconds and of CPU milliseconds over the rounds, beside
 a bare interpreter and beside the libraries that the doors keep outside until
 they are needed. CPU time hardly depends on what else the machine does.
 """
 
+import argparse
 import resource
 import statistics
 import subprocess
@@ -16,6 +17,11 @@ from time import perf_counter
 
 from rich.console import Console
 from rich.table import Table
+
+# Run as a program, this file has only its own folder on the path.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.results import write
 
 MANIFEST = Path(__file__).parent.parent / "examples" / "invoice_desk" / "network.yaml"
 CLI = ["-c", "from repertory.runtime.cli import main; main()"]
@@ -43,16 +49,26 @@ def _start(arguments: list[str]) -> tuple[float, float]:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    table = Table(title=f"Median of {rounds} starts, after one to warm the files")
-    for heading in ("", "wall s", "CPU ms"):
-        table.add_column(heading, justify="right" if heading else "left")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="write into benchmarks/README.md")
+    options = parser.parse_args()
+    rows = []
     for name, arguments in STARTS.items():
         _start(arguments)
-        walls, cpus = zip(*(_start(arguments) for _ in range(rounds)), strict=True)
-        wall, cpu = statistics.median(walls), statistics.median(cpus)
+        walls, cpus = zip(*(_start(arguments) for _ in range(options.rounds)), strict=True)
+        rows.append((name, statistics.median(walls), statistics.median(cpus)))
+    table = Table(title=f"Median of {options.rounds} starts, after one to warm the files")
+    for heading in ("", "wall s", "CPU ms"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, wall, cpu in rows:
         table.add_row(name, f"{wall:.2f}", f"{cpu * 1000:.0f}")
     Console().print(table)
+    if options.write:
+        lines = ["| | wall s | CPU ms |", "|---|---|---|"]
+        lines += [f"| `{name}` | {wall:.2f} | {cpu * 1000:.0f} |" for name, wall, cpu in rows]
+        lines += ["", f"Medians of {options.rounds} starts of a fresh interpreter, files warm."]
+        write("startup", "\n".join(lines))
 
 
 if __name__ == "__main__":
