@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,6 +102,28 @@ def test_ctrl_c_at_any_moment_of_the_start_is_no_error(tmp_path: Path) -> None:
             assert process.wait(PATIENCE) in (INTERRUPTED, 0), job.log.read_text()
         quiet(job)
     finish(job)
+
+
+# Sends itself the signal when the first heavy library is looked for.
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from repertory.runtime.launch import main
+main()
+"""
+
+
+def test_ctrl_c_while_the_libraries_load_is_no_traceback() -> None:
+    """Ours: the first fraction of a second belongs to Ctrl-C at any time, too."""
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "", "")
 
 
 @pytest.mark.slow

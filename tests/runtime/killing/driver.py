@@ -27,7 +27,7 @@ from .evidence import (
     read_evidence,
 )
 
-PROGRAM = (sys.executable, "-c", "from repertory.runtime.cli import main; main()")
+PROGRAM = (sys.executable, "-c", "from repertory.runtime.launch import main; main()")
 _LOOK_SECONDS = 0.005
 _PATIENCE_SECONDS = 180.0
 _ORPHAN_SECONDS = 15.0

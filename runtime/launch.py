@@ -1,0 +1,16 @@
+"""What the command `repertory` begins with: nothing heavy, so that Ctrl-C is quiet from the start."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line of this process, also when it is interrupted while it loads."""
+    try:
+        from .cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()
