@@ -13,16 +13,15 @@ from repertory.agents import (
     Price,
     RecordedModel,
     Retry,
-    Tier,
     open_embedded_model,
 )
 from repertory.xp_store import Embedder, HashEmbedder, MiniLM
 
 from .errors import NetworkError
 from .kinds import load_reference
-from .manifest import AnyModel, Manifest, ModelLimits
 from .manifest import EmbeddedModel as EmbeddedEntry
 from .manifest import FunctionModel as FunctionEntry
+from .manifest import Manifest, ModelLimits
 from .manifest import OpenAIModel as OpenAIEntry
 from .parameters import WithParameters
 
@@ -62,7 +61,7 @@ async def _open(
             open_embedded_model(
                 threads=entry.threads,
                 reuse_prompts=entry.reuse_prompts,
-                tiers=_tiers(entry),
+                tiers=manifest.tiers_of(name),
                 concurrency=entry.limits.concurrency,
                 patience=entry.limits.seconds,
             )
@@ -71,7 +70,7 @@ async def _open(
         model = OpenAIModel(
             entry.url,
             entry.model,
-            tiers=_tiers(entry),
+            tiers=manifest.tiers_of(name),
             api_key_env=entry.api_key_env or None,
             concurrency=entry.limits.concurrency,
             patience=entry.limits.seconds,
@@ -82,7 +81,7 @@ async def _open(
         stack.push_async_callback(model.aclose)
     elif isinstance(entry, FunctionEntry):
         model = FunctionModel(
-            load_reference(manifest, entry.function), name=name, tiers=_tiers(entry)
+            load_reference(manifest, entry.function), name=name, tiers=manifest.tiers_of(name)
         )
     else:
         inner = (
@@ -94,14 +93,6 @@ async def _open(
         model = await anyio.to_thread.run_sync(RecordedModel, inner, path)
     opened[name] = WithParameters(model, entry.parameters) if entry.parameters else model
     return opened[name]
-
-
-def _tiers(entry: AnyModel) -> frozenset[Tier]:
-    """The tiers that the manifest declares; the highest includes those below it."""
-    if not entry.tiers:
-        return frozenset()
-    highest = max(Tier(name) for name in entry.tiers)
-    return frozenset(tier for tier in Tier if tier <= highest)
 
 
 def _breaker(limits: ModelLimits) -> CircuitBreaker:
