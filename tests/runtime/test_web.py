@@ -4,18 +4,38 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
 import pytest
+from a2a import types as a2a
+from a2a.client import ClientConfig, ClientFactory
 from anyio import fail_after
+from google.protobuf.json_format import ParseDict
+from mcp import Client
+from mcp.client import advertise
+from mcp.types import Request, RequestParams, Result
 
 from repertory.agents import Agent, Question, Turn
-from repertory.protocol import AgentCard, TaskState, user_message
+from repertory.protocol import BINDING_URI, EXTENSION_ID, AgentCard, TaskState, user_message
+from repertory.protocol.a2a_sdk import register_binding
 from repertory.runtime import Network, open_network
 from repertory.runtime.errors import PortInUseError
 from repertory.runtime.manifest import parse_manifest
 from repertory.runtime.web import serve
+
+
+class Params(RequestParams):
+    """An operation's parameters as a stranger would write them."""
+
+    request: dict[str, Any]
+
+
+class Answer(Result):
+    """An operation's result as a stranger would read it."""
+
+    response: dict[str, Any]
 
 
 class Echo(Agent):
@@ -170,3 +190,49 @@ async def test_the_same_message_sent_twice_over_the_wire_is_one_task(tmp_path: P
                     for _ in range(8):
                         group.start_soon(near.ask, "echo", message)
                 assert len(await far.tasks()) == 1
+
+
+async def test_clients_that_are_not_ours_complete_durable_tasks(tmp_path: Path) -> None:
+    """Spec: A2A 1.0 section 12; the stock MCP client, and the stock A2A client with our binding."""
+    with fail_after(20):
+        async with (
+            _network(tmp_path / "far", "  echo: {}\n  asker: {}\n") as far,
+            serve(far) as url,
+        ):
+            declared = advertise(EXTENSION_ID)
+            async with Client(
+                f"{url}/agents/echo/mcp", mode="2026-07-28", extensions=[declared]
+            ) as mcp_client:
+                fields = {"message": user_message("by hand").wire()}
+                asked = Request[Params, str](
+                    method="a2a/SendMessage", params=Params(request=fields)
+                )
+                answer = await mcp_client.session.send_request(asked, Answer)
+            assert answer.response["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
+
+            factory = ClientFactory(ClientConfig(supported_protocol_bindings=[BINDING_URI]))
+            register_binding(factory)
+            async with httpx.AsyncClient() as http:
+                card = (await http.get(f"{url}/agents/asker/.well-known/agent-card.json")).json()
+            async with factory.create(ParseDict(card, a2a.AgentCard())) as a2a_client:
+                first = user_message("please").wire()
+                events = a2a_client.send_message(
+                    ParseDict({"message": first}, a2a.SendMessageRequest())
+                )
+                states = []
+                async for event in events:
+                    if event.WhichOneof("payload") == "task":
+                        task_id = event.task.id
+                    else:
+                        states.append(event.status_update.status.state)
+                    if a2a.TaskState.TASK_STATE_INPUT_REQUIRED in states:
+                        break
+                reply = user_message("fine", task_id=task_id).wire()
+                async for event in a2a_client.send_message(
+                    ParseDict({"message": reply}, a2a.SendMessageRequest())
+                ):
+                    pass
+                task = await a2a_client.get_task(a2a.GetTaskRequest(id=task_id))
+            assert task.status.state == a2a.TaskState.TASK_STATE_COMPLETED
+            assert task.status.message.parts[0].text == "fine"
+            assert {row.state for row in await far.tasks()} == {TaskState.COMPLETED}
