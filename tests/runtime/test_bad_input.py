@@ -15,9 +15,8 @@ from repertory.runtime import open_network
 from repertory.runtime.cli import run_cli
 from repertory.runtime.exits import Exit
 from tests.agents.model_server import MODEL, open_model_server
-from tests.runtime.killing.driver import wait_until
+from tests.runtime.killing.driver import running, wait_until
 from tests.runtime.killing.scenarios import small_desk
-from tests.runtime.test_interrupt import running
 
 AGENTS = """\
 from repertory.agents import Agent, ChatMessage, ChatRequest, Tier

@@ -5,33 +5,18 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random, SystemRandom
 
 import pytest
 
-from tests.runtime.killing.driver import PROGRAM, Job, begun, wait_until
+from tests.runtime.killing.driver import Job, begun, running, wait_until
 from tests.runtime.killing.evidence import faults_at_rest, read_evidence
 from tests.runtime.killing.scenarios import small_desk
 
 INTERRUPTED = 130
 PATIENCE = 120
 GRACE = 10
-
-
-@contextmanager
-def running(job: Job, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command of ours at work, its words going to `run.log`."""
-    command = [*PROGRAM, *(arguments or ("run", "network.yaml", "--input", "inbox"))]
-    with job.log.open("wb") as log:
-        process = subprocess.Popen(command, cwd=job.folder, stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def finish(job: Job) -> None:

@@ -3,15 +3,30 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from random import Random, SystemRandom
 
+import anyio
+import anyio.to_thread
 import pytest
+from anyio import create_task_group, fail_after
 
-from tests.runtime.killing.driver import PROGRAM, Driver, Tally, descendants, wait_until
+from repertory.protocol import (
+    Call,
+    NumberedEvent,
+    SendMessageConfiguration,
+    SendMessageRequest,
+    TaskState,
+    follow,
+    open_link,
+    user_message,
+)
+from tests.runtime.killing.driver import Driver, Tally, descendants, running, wait_until
 from tests.runtime.killing.evidence import (
     Evidence,
     StoredTask,
@@ -46,10 +61,7 @@ def test_a_tool_server_killed_in_mid_call_posts_each_invoice_once(tmp_path: Path
     job = small_desk(tmp_path / "desk", 5)
     hold = job.folder / "hold"
     hold.touch()
-    with job.log.open("wb") as log:
-        command = [*PROGRAM, "run", "network.yaml", "--input", "inbox"]
-        run = subprocess.Popen(command, cwd=job.folder, stdout=log, stderr=log)
-    try:
+    with running(job) as run:
         killed: set[int] = set()
         for last in (False, True):
             known = len(_tool_calls(job.lines()))
@@ -63,14 +75,59 @@ def test_a_tool_server_killed_in_mid_call_posts_each_invoice_once(tmp_path: Path
             os.kill(server, signal.SIGKILL)
             killed.add(server)
         status = run.wait(120)
-    finally:
-        run.kill()
-        run.wait()
     assert "Traceback" not in job.log.read_text()
     assert status == 0
     found = read_evidence(job.store)
     assert [*faults_at_rest(found, job.given()), *job.check(found)] == []
     assert max(Counter(_tool_calls(job.lines())).values()) == 3
+
+
+@pytest.mark.slow
+async def test_who_follows_a_task_gets_every_event_once_over_a_kill_of_its_server(
+    tmp_path: Path,
+) -> None:
+    """Ours: after a kill -9 subscribers go on where they were, and the task with them."""
+    job = small_desk(tmp_path / "desk", 0)
+    hold = job.folder / "hold"
+    hold.touch()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = ("serve", "network.yaml", "--port", port)
+    seen: list[NumberedEvent] = []
+    ended = anyio.Event()
+
+    async def served(server: "subprocess.Popen[bytes]", condition: Callable[[], bool]) -> None:
+        await anyio.to_thread.run_sync(wait_until, condition, server)
+
+    async with (
+        open_link(f"http://127.0.0.1:{port}/agents/desk/mcp") as link,
+        create_task_group() as group,
+    ):
+
+        async def follow_to_the_end(task_id: str) -> None:
+            async for numbered in follow(link, task_id, Call()):
+                seen.append(numbered)
+            ended.set()
+
+        with running(job, *command) as server:
+            await served(server, lambda: b"is served at" in job.log.read_bytes())
+            answer = await link.send_message(
+                SendMessageRequest(
+                    message=user_message("the invoice number R1 total 10.00"),
+                    configuration=SendMessageConfiguration(return_immediately=True),
+                ),
+                Call(),
+            )
+            assert answer.task is not None
+            group.start_soon(follow_to_the_end, answer.task.id)
+            await served(server, lambda: bool(_tool_calls(job.lines())) and len(seen) > 2)
+        hold.unlink()
+        with running(job, *command), fail_after(120):
+            await ended.wait()
+    assert [numbered.sequence for numbered in seen] == list(range(1, len(seen) + 1))
+    last = seen[-1].event.status_update
+    assert last is not None
+    assert last.status.state is TaskState.COMPLETED
 
 
 def _tool_calls(lines: list[str]) -> list[str]:

@@ -295,6 +295,19 @@ def begun(lines: Sequence[str]) -> Counter[str]:
     return Counter(f"{kind} {what}" for kind, when, what in words if when == "begin")
 
 
+@contextlib.contextmanager
+def running(job: Job, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command of ours at work, its words going to `run.log`."""
+    command = [*PROGRAM, *(arguments or ("run", "network.yaml", "--input", "inbox"))]
+    with job.log.open("wb") as log:
+        process = subprocess.Popen(command, cwd=job.folder, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     """Look again and again until `condition` holds.
 
