@@ -228,7 +228,7 @@ async def test_clients_that_are_not_ours_complete_durable_tasks(tmp_path: Path) 
                     if a2a.TaskState.TASK_STATE_INPUT_REQUIRED in states:
                         break
                 reply = user_message("fine", task_id=task_id).wire()
-                async for event in a2a_client.send_message(
+                async for _ in a2a_client.send_message(
                     ParseDict({"message": reply}, a2a.SendMessageRequest())
                 ):
                     pass
