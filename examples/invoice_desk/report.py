@@ -93,6 +93,8 @@ def score(rows: Sequence[Row], truth: Sequence[Mapping[str, Any]]) -> Score:
     """Compare rows with the true answers.
 
     Of an invoice that was sent twice, either mail may be posted and the other refused.
+    What waits for a person is as right when that person has decided; the policy sees to
+    it that nothing above the limit is posted before.
     """
     result = Score()
     by_file = {row.file: row for row in rows}
@@ -109,16 +111,20 @@ def score(rows: Sequence[Row], truth: Sequence[Mapping[str, Any]]) -> Score:
             ("posted", "posted"),
             ("refused", "duplicate"),
         )
-        decided = row.decision == answer["decision"] or bool(twin)
+        by_person = answer["reason"] == "over_limit" and (row.decision, row.reason) in (
+            ("posted", "posted"),
+            ("refused", "not_approved"),
+        )
+        decided = row.decision == answer["decision"] or bool(twin) or by_person
         result.decisions += decided
-        result.reasons += decided and (row.reason == answer["reason"] or bool(twin))
+        result.reasons += decided and (row.reason == answer["reason"] or bool(twin) or by_person)
         if not decided:
             result.wrong_decisions.append(row.file)
         right = _fields_right(row, answer)
         if right is not None:
             result.fields += len(FIELDS)
             result.fields_right += len(right)
-        payable = answer["decision"] == "posted" or bool(group)
+        payable = answer["decision"] == "posted" or bool(group) or by_person
         if row.decision == "posted" and (
             not payable
             or right is None

@@ -236,3 +236,12 @@ def test_of_an_invoice_sent_twice_only_one_may_be_posted() -> None:
     assert desk.report.score(swapped, truth).decisions == 2
     both = [_row(answer, decision="posted", reason="posted") for answer in truth]
     assert len(desk.report.score(both, truth).wrong_postings) == 1
+
+
+def test_what_waited_for_a_person_is_right_when_that_person_has_decided() -> None:
+    """Ours: an approval is what the limit is for, not a mistake."""
+    truth = [a for box, a in ANSWERS if box == "inbox" and a["reason"] == "over_limit"]
+    for decision, reason in (("posted", "posted"), ("refused", "not_approved")):
+        result = desk.report.score([_row(truth[0], decision=decision, reason=reason)], truth)
+        assert result.decisions == result.reasons == 1
+        assert result.wrong_postings == []
