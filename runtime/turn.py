@@ -234,24 +234,26 @@ class RunningTurn:
         await self._permit(Action("tool", self.agent, name, arguments, **self._circumstances()))
         self._purse.require(f"call {name}")
         await self._begin_work()
-        tries = 0
+        why = ""
         if step is None:
-            step = self._effects.new(key, "tool", name, asked)
-            await self._effects.begin(step)
+            step = self._effects.new(key, "tool", name, {**asked, "tries": 0})
         else:
-            await self._decide_unknown(name, "this process ended while the call was under way")
-            tries = 1
+            why = "this process ended while the call was under way"
+        left = _TOOL_TRIES
         while True:
+            if why:
+                await self._decide_unknown(name, why, step.request["tries"])
+            step.request["tries"] += 1
+            await self._effects.begin(step)
             try:
                 async with self.patience.effect():
                     result = await self._reach_tool(step, name, arguments)
                 break
             except ToolServerError as error:
-                tries += 1
-                if tries > _TOOL_TRIES:
+                left -= 1
+                if not left:
                     raise
-                if error.facts.get("sent", True):
-                    await self._decide_unknown(name, str(error))
+                why = str(error) if error.facts.get("sent", True) else ""
         await self._effects.finish(
             step,
             {
@@ -284,8 +286,11 @@ class RunningTurn:
             span.content("gen_ai.tool.call.result", result.content)
             return result
 
-    async def _decide_unknown(self, name: str, why: str) -> None:
-        """Decide about a call whose outcome is unknown; return when it may be made again."""
+    async def _decide_unknown(self, name: str, why: str, tries: int) -> None:
+        """Decide about a call whose outcome is unknown; return when it may be made again.
+
+        tries: how often it was made, so that every repetition is a question of its own.
+        """
         verdict = self._host.on_unknown(name)
         if verdict == "repeat":
             return
@@ -299,7 +304,7 @@ class RunningTurn:
             Question(
                 f"It is unknown whether {name} took effect ({why}). Call it again?",
                 options=("repeat", "fail"),
-                context={"tool": name},
+                context={"tool": name, "tries": tries},
             )
         )
         if answer.text.strip() != "repeat":

@@ -196,11 +196,16 @@ async def test_an_unknown_outcome_is_put_to_a_person_and_not_repeated_silently(
         assert row.question is not None
         assert "unknown whether desk.shout took effect" in row.question["text"]
         assert (tmp_path / "calls.txt").read_text().splitlines() == ["shout hello"]
+        (tmp_path / "die").touch()
+        await network.answer(task_id, "repeat")
+        await network.idle()
+        (again,) = await network.tasks()
+        assert again.question is not None, "every repetition is a question of its own"
         await network.answer(task_id, "repeat")
         await network.idle()
         task = await network.task(task_id)
         assert task.status.state is TaskState.COMPLETED
-    assert len((tmp_path / "calls.txt").read_text().splitlines()) == 2
+    assert len((tmp_path / "calls.txt").read_text().splitlines()) == 3
 
 
 async def test_an_unknown_outcome_fails_where_the_manifest_says_fail(tmp_path: Path) -> None:
