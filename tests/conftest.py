@@ -33,4 +33,6 @@ def blockbuster() -> Iterator[BlockBuster]:
         for function in detector.functions.values():
             # The doors load a room's libraries when a name is first used, once in a process.
             function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})
+            # Coverage takes a lock of its own at a line that it meets for the first time.
+            function.can_block_in("coverage/collector.py", {"lock_data"})
         yield detector

@@ -89,7 +89,8 @@ async def test_dependants_get_results_and_the_goal_is_answered_from_all(tmp_path
     async with stage(tmp_path, _TWO, model=script.model, kinds=kinds) as network:
         task = await network.ask("boss", "Reach it")
     assert answered(task) == "All is done."
-    assert [given["goal"] for given in Clerk.given[:2]] == ["do a", "do b"]
+    # The first two run at once, so which is given first is chance.
+    assert sorted(given["goal"] for given in Clerk.given[:2]) == ["do a", "do b"]
     assert Clerk.given[2] == {
         "peer": "left",
         "goal": "do c",
