@@ -6,6 +6,7 @@ renderable, or a dataclass with `__rich__`. A person sees it drawn; `--json` giv
 its data, which a bare renderable does not have.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from repertory.agents import result_of
 from repertory.protocol import Task, TaskState, is_terminal
 
 from .errors import KindError
@@ -40,9 +42,14 @@ class Outcome:
 
     @property
     def text(self) -> str:
-        """The last words of the task."""
+        """The last words of the task, or what it gave where it ended without any."""
         message = self.task.status.message
-        return message.text if message is not None else ""
+        if message is not None and message.text:
+            return message.text
+        result = result_of(self.task)
+        if result is None:
+            return ""
+        return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
