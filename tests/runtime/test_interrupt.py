@@ -77,7 +77,7 @@ def test_ctrl_c_at_any_moment_of_the_start_is_no_error(tmp_path: Path) -> None:
     print(f"REPERTORY_KILL_SEED={seed}")  # noqa: T201 - pytest shows it with a failure
     dice = Random(seed)
     job = small_desk(tmp_path / "desk", 2, above=False)
-    for _ in range(4):
+    for _ in range(3):
         with running(job) as process:
             try:
                 process.wait(dice.uniform(0.5, 4.0))
@@ -116,7 +116,7 @@ def test_ctrl_c_while_the_input_is_still_being_given_keeps_the_rest_for_the_next
     tmp_path: Path,
 ) -> None:
     """Ours: a full mailbox makes the giver wait; an interrupt must not become its error."""
-    job = small_desk(tmp_path / "desk", 30, above=False)
+    job = small_desk(tmp_path / "desk", 20, above=False)
     manifest = job.folder / "network.yaml"
     manifest.write_text(manifest.read_text().replace("  desk:\n", "  desk:\n    mailbox: 1\n"))
     with running(job) as process:
@@ -125,7 +125,7 @@ def test_ctrl_c_while_the_input_is_still_being_given_keeps_the_rest_for_the_next
         assert process.wait(PATIENCE) == INTERRUPTED, job.log.read_text()
     quiet(job)
     accepted = Counter(task.file for task in read_evidence(job.store).roots())
-    assert 0 < accepted.total() < 30
+    assert 0 < accepted.total() < 20
     finish(job)
 
 

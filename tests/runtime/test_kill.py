@@ -79,7 +79,9 @@ def test_a_tool_server_killed_in_mid_call_posts_each_invoice_once(tmp_path: Path
     assert status == 0
     found = read_evidence(job.store)
     assert [*faults_at_rest(found, job.given()), *job.check(found)] == []
-    assert max(Counter(_tool_calls(job.lines())).values()) == 3
+    # Whatever was under way at a kill was called again, by the same key.
+    calls = Counter(_tool_calls(job.lines()))
+    assert len(calls) == 5 < calls.total()
 
 
 @pytest.mark.slow
