@@ -6,7 +6,6 @@ in memory (full: the newest are dropped and counted) and the rows in the table
 (the oldest go). How the spans of a task are drawn is `trace_view`.
 """
 
-import json
 import logging
 import sqlite3
 from collections import deque
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+import orjson
 from anyio import Event, move_on_after
 
 from repertory.xp_store import Database, StoreError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_JSON = orjson.OPT_NON_STR_KEYS
 _LINGER_SECONDS = 0.1
 _IDLE_SECONDS = 1.0
 _BATCH = 512
@@ -167,7 +168,7 @@ class SpanStore:
             connection.execute(statement)
         # A span that started and ended within one batch is written once, as ended.
         latest: dict[tuple[str, str], SpanRow] = {}
-        for item in batch:
+        for item in {id(item): item for item in batch}.values():
             row = item if isinstance(item, SpanRow) else item.row()
             latest[row.trace_id, row.span_id] = row
         connection.executemany(_WRITE, [_values(row) for row in latest.values()])
@@ -243,11 +244,11 @@ def _values(row: SpanRow) -> tuple[Any, ...]:
         row.start_ns,
         row.end_ns,
         row.status,
-        json.dumps(dict(row.attributes), ensure_ascii=False, default=str),
+        orjson.dumps(dict(row.attributes), default=str, option=_JSON).decode(),
         row.task_id,
     )
 
 
 def _row(values: Sequence[Any]) -> SpanRow:
     facts = dict(zip(_COLUMNS.split(", "), values, strict=True))
-    return SpanRow(**{**facts, "attributes": json.loads(facts["attributes"])})
+    return SpanRow(**{**facts, "attributes": orjson.loads(facts["attributes"])})
