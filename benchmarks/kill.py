@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 # Run as a program, this file has only its own folder on the path.
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.results import write
 from tests.runtime.killing.driver import Driver, Tally
 from tests.runtime.killing.scenarios import invoice_desk, small_desk
 
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
     parser.add_argument("--small", action="store_true", help="the small desk of the tests")
+    parser.add_argument("--write", action="store_true", help="write into benchmarks/README.md")
     parser.add_argument("--mails", type=int, default=60, help="files of the small desk")
     given = parser.parse_args()
     print(f"seed {given.seed}, {given.kills} kills")
@@ -45,7 +47,11 @@ def main() -> int:
                 given.kills - tally.killed
             )
         print(f"round {tally.rounds} over: {tally.killed} kills")
-    print(told(tally, time.monotonic() - began))
+    summary = told(tally, time.monotonic() - began)
+    print(summary)
+    if given.write:
+        desk = "the small desk" if given.small else "the invoice desk"
+        write("kills", f"`kill -9` of {desk}, seed {given.seed}:\n\n```\n{summary}\n```")
     return 1 if tally.faults else 0
 
 

@@ -100,17 +100,20 @@ def run(
     wait: Annotated[
         bool, typer.Option("--wait", help="Stay while tasks wait for a person, too.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Give anew what had failed or was canceled.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Give the network its input, let it work, and report.
 
     Each file becomes a message to the entry agent. Giving the same file again
     does not do the work again: what is done stays done, what was interrupted
-    goes on. Without input, work left from earlier runs is finished.
+    goes on, and what failed stays failed unless --again is given. Without input, work left from earlier runs is finished.
     """
     from .cli_run import run_network
 
-    raise typer.Exit(run_network(file, input or [], message or [], store, wait, as_json))
+    raise typer.Exit(run_network(file, input or [], message or [], store, wait, again, as_json))
 
 
 @app.command(rich_help_panel="Work", epilog=_example("repertory serve network.yaml --port 8420"))

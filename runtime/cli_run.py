@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -87,13 +88,17 @@ def run_network(
     words: Sequence[str],
     store: str,
     wait: bool,
+    again: bool,
     as_json: bool,
 ) -> int:
     """Give a network its input, let it work, and report."""
     screen, chosen = Screen(json=as_json), choose(path, store)
     files = input_files(chosen.manifest.network, given) if given else []
-    run = _Run(screen, chosen, files, words, given[0] if given else None, wait)
+    run = _Run(screen, chosen, files, words, given[0] if given else None, wait, again)
     return anyio.run(run.work, backend_options={"use_uvloop": has_uvloop()})
+
+
+_UNDONE = (TaskState.FAILED, TaskState.CANCELED)
 
 
 class _Run:
@@ -107,6 +112,7 @@ class _Run:
         words: Sequence[str],
         source: Path | None,
         wait: bool,
+        again: bool,
     ) -> None:
         self.screen = screen
         self.chosen = chosen
@@ -115,6 +121,7 @@ class _Run:
         self.messages += [user_message(text) for text in words]
         self.source = source
         self.wait = wait
+        self.again = again
         self.interrupts = Interrupts(screen)
         self.board = Board(list(self.manifest.agents), len(self.messages))
         self.started = monotonic()
@@ -140,13 +147,26 @@ class _Run:
         ids = []
         for message in self.messages:
             try:
-                task_id = await network.tell(self.manifest.entry, message)
+                task_id = await self._tell(network, message)
             except NetworkClosedError:
                 # Interrupted while it was given: the next run gives the rest.
                 break
             self.board.roots.add(task_id)
             ids.append(task_id)
         return ids or await self._left_over(network)
+
+    async def _tell(self, network: Network, message: Message) -> str:
+        """Give one message, or meet the task of its last try; with `again`, try what failed anew."""
+        entry = self.manifest.entry
+        task_id = await network.tell(entry, message)
+        while (await network.task(task_id)).status.state in _UNDONE:
+            # Derived from the failed task, so that a kill in between makes no third one.
+            anew = sha256(f"{message.message_id}/{task_id}".encode()).hexdigest()[:32]
+            if not self.again and not await network.has_message(entry, anew):
+                break
+            message = message.model_copy(update={"message_id": anew})
+            task_id = await network.tell(entry, message)
+        return task_id
 
     async def _left_over(self, network: Network) -> list[str]:
         """Every task that was given to the entry agent from outside, oldest first."""

@@ -297,6 +297,20 @@ class Network:
         """
         return (await self._require(task_id)).snapshot()
 
+    async def has_message(
+        self,
+        agent: str,
+        message_id: str,
+        *,
+        principal: str = LOCAL_PRINCIPAL,
+        tenant: str = DEFAULT_TENANT,
+    ) -> bool:
+        """Whether `agent` has accepted a message of this id from this principal."""
+        where = "agent=? AND message_id=? AND principal=? AND tenant=?"
+        values = (agent, message_id, principal, tenant)
+        _, count = await self.journal.select(where, values, limit=0)
+        return count > 0
+
     async def tasks(
         self, *, state: TaskState | None = None, agent: str = "", limit: int = 200
     ) -> list[TaskSummary]:

@@ -252,7 +252,7 @@ def test_a_mail_of_odd_bytes_travels_whole_and_stops_no_other(
 def test_a_model_that_nobody_serves_fails_the_task_with_the_reason_in_full(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ours: a failed task stays as it is; the input given anew is new work only when it changed."""
+    """Ours: a failed task stays as it is, until its input is given with --again."""
     with closing(socket.create_server(("127.0.0.1", 0))) as gone:
         port = gone.getsockname()[1]
     more = (
@@ -271,6 +271,10 @@ def test_a_model_that_nobody_serves_fails_the_task_with_the_reason_in_full(
     first = outcomes(capsys, *given, status=Exit.FAILED)
     assert first["a.txt"][0] == "failed"
     assert first["a.txt"][1] == full.removeprefix("said in full: ").strip()
+    (folder / "network.yaml").write_text(text.replace("model: far", "model: m"))
+    assert outcomes(capsys, *given, status=Exit.FAILED)["a.txt"][0] == "failed"
+    assert outcomes(capsys, *given, "--again", status=Exit.DONE)["a.txt"][0] == "completed"
+    assert outcomes(capsys, *given, status=Exit.DONE)["a.txt"][0] == "completed"
 
 
 async def test_work_that_a_silent_model_held_up_is_done_when_it_speaks(tmp_path: Path) -> None:
