@@ -26,6 +26,7 @@ from .index import VectorIndex, Vectors
 _log = logging.getLogger("repertory.xp_store")
 _BATCH = 256
 _TEXT_LIMIT = 2000
+_LINGER_SECONDS = 0.5
 State: TypeAlias = Literal["absent", "asleep", "ready", "broken"]
 
 
@@ -71,6 +72,7 @@ class Indexer:
         self._index = index
         self._turn = anyio.Lock()
         self._news = anyio.Event()
+        self._hurry = anyio.Event()
         self._round = anyio.Event()
         self._failure = ""
         self._index_wanted = False
@@ -99,7 +101,7 @@ class Indexer:
         await self._database.transact(lambda connection: _queue_unembedded(connection, model))
         self._started.set()
         while True:
-            self._news = anyio.Event()
+            self._news, self._hurry = anyio.Event(), anyio.Event()
             try:
                 async with self._turn:
                     await self._drain()
@@ -111,6 +113,9 @@ class Indexer:
             done, self._round = self._round, anyio.Event()
             done.set()
             await self._news.wait()
+            # One pack costs the index as much as a hundred, so a moment's packs go together.
+            with anyio.move_on_after(_LINGER_SECONDS):
+                await self._hurry.wait()
 
     async def wait_idle(self) -> None:
         """Wait until everything recorded before this call is searchable.
@@ -122,6 +127,7 @@ class Indexer:
         while await self._database.read(_waiting_count):
             finished = self._round
             self.notify()
+            self._hurry.set()
             await finished.wait()
             if self._failure:
                 raise StoreError(self._failure)
