@@ -639,6 +639,7 @@ async def open_network(
                 otlp=manifest.telemetry.otlp,
             )
         )
+        database.on_batch = telemetry.journal_batch
         network = Network(manifest, journal, telemetry)
         index = manifest.index_path if store_url is None else _index_beside(url)
         network.packs_or_none = await stack.enter_async_context(

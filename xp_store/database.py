@@ -90,6 +90,8 @@ class Database:
         self.durability = durability
         self.batches = 0
         self.units = 0
+        # Told the size of every group commit, on the writer's thread.
+        self.on_batch: Callable[[int], None] | None = None
         self._writes: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -232,6 +234,8 @@ class Database:
             connection.execute("COMMIT")
             self.batches += 1
             self.units += len(jobs)
+            if self.on_batch is not None:
+                self.on_batch(len(jobs))
         except sqlite3.Error as error:
             failure = _translated(error, self.path)
             for job in jobs:

@@ -8,6 +8,8 @@ from typing import Any
 import anyio
 import pytest
 from anyio import fail_after
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from repertory.agents import Agent, AgentNotFoundError, Question, Turn
 from repertory.protocol import (
@@ -395,3 +397,25 @@ async def test_a_message_whose_sender_gave_up_in_mid_commit_is_still_worked_on(
         await network.ask("echo", "last")
         await network.idle()
         assert {row.state for row in await network.tasks()} == {TaskState.COMPLETED}
+
+
+async def test_a_network_measures_its_mailboxes_its_commits_and_its_turns(tmp_path: Path) -> None:
+    """Spec: OpenTelemetry metrics; a host program passes its own meter provider."""
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader], shutdown_on_exit=False)
+    async with _network(tmp_path, "  echo: {}\n", {"echo": Echo}, meter_provider=meters) as network:
+        await network.ask("echo", "hello")
+        await network.idle()
+        data = reader.get_metrics_data()
+        assert data is not None
+        names = {
+            metric.name
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+    assert {
+        "gen_ai.invoke_agent.duration",
+        "repertory.journal.batch.size",
+        "repertory.mailbox.depth",
+    } <= names
