@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from .inspection import check_manifest
     from .kinds import load_kind, load_reference
     from .manifest import Manifest, load_manifest, parse_manifest
-    from .network import Network, NetworkEvent, TaskSummary, open_network
+    from .network import Network, NetworkEvent
+    from .opening import open_network
     from .policy import Action, Decision, Policy, Rule, Validator
     from .report import Outcome, RunReport
+    from .summaries import TaskSummary
     from .web import network_app, serve
 
 _MODULE_OF = {
@@ -45,14 +47,14 @@ _MODULE_OF = {
     "PortInUseError": "errors",
     "Rule": "policy",
     "RunReport": "report",
-    "TaskSummary": "network",
+    "TaskSummary": "summaries",
     "Validator": "policy",
     "check_manifest": "inspection",
     "load_kind": "kinds",
     "load_manifest": "manifest",
     "load_reference": "kinds",
     "network_app": "web",
-    "open_network": "network",
+    "open_network": "opening",
     "parse_manifest": "manifest",
     "serve": "web",
 }

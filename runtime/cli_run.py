@@ -30,9 +30,11 @@ from .cli_models import ensure_weights
 from .errors import NetworkClosedError
 from .exits import Exit
 from .inputs import InputFile, input_files
-from .network import Network, TaskSummary, open_network
+from .network import Network
+from .opening import open_network
 from .report import Outcome, RunReport, render, standard_report
 from .screen import Screen, word
+from .summaries import TaskSummary
 
 _DRAWS_PER_SECOND = 5.0
 _LOOK_SECONDS = 0.5

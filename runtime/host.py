@@ -348,7 +348,7 @@ class AgentHost:
         self, turn: RunningTurn, record: TaskRecord, state: TaskState, message: Message | None
     ) -> Callable[[Any], Any] | None:
         """What writes the task's pack in the transaction of its end; None where none is kept."""
-        if not self.entry.memory.record or self.network.packs_or_none is None:
+        if not self.entry.memory.record:
             return None
         decision = await self.policy.decide(
             Action("pack", self.name, self.family, {"state": state.value}, tainted=True)

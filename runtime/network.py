@@ -1,17 +1,15 @@
-"""A network at work: the composition root that opens everything a manifest names, and closes it.
+"""A network at work: what it can be asked, and how its agents are kept alive.
 
-`open_network` owns every task and connection of the network; nothing outlives
-its block. Asking an agent is one path, whether it runs here or elsewhere.
+Asking an agent is one path, whether it runs here or elsewhere. Everything that a
+network is made of is opened and closed by `opening`.
 """
 
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -19,7 +17,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from repertory.agents import Agent, AgentNotFoundError, AgentSpec, ChatModel
+from repertory.agents import AgentNotFoundError, ChatModel
 from repertory.protocol import (
     DEFAULT_TENANT,
     LOCAL_PRINCIPAL,
@@ -38,36 +36,26 @@ from repertory.protocol import (
     TaskNotFoundError,
     TaskState,
     is_terminal,
-    open_link,
     user_message,
     wait_for_end,
 )
 from repertory.xp_store import (
     Checker,
-    Embedder,
     PackStore,
-    open_checker,
-    open_database,
-    open_pack_store,
 )
 
 from .cards import card_of_entry
 from .errors import NetworkError, SupervisionError, did_you_mean, listed
 from .host import AgentHost
-from .journal import Journal, answer_message, open_journal, owned, question_of
-from .kinds import load_kind, load_policy, load_reference
-from .manifest import AgentEntry, Manifest, load_manifest
-from .models import open_embedder, open_models
+from .journal import Journal, answer_message
+from .manifest import Manifest
 from .record import TaskRecord
-from .spans import SpanStore
+from .summaries import TaskSummary, list_tasks
 from .supervisor import Supervisor
-from .telemetry import Telemetry, open_telemetry
-from .tool_server import ToolServer
-from .tools import ToolBox, open_tool_server
+from .telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import TracerProvider
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -92,26 +80,6 @@ class NetworkEvent:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSummary:
-    """A task in a list. parent: the task on whose behalf it was asked, "" for none.
-
-    waits_for: `person`, the ids of the tasks it waits for, or "".
-    """
-
-    id: str
-    agent: str
-    context_id: str
-    state: TaskState
-    created: datetime
-    updated: datetime
-    parent: str
-    text: str
-    attempts: int
-    waits_for: str = ""
-    question: Mapping[str, Any] | None = None
-
-
 @dataclass(eq=False)
 class Network:
     """The agents of one manifest, running. Open it with `open_network`."""
@@ -119,13 +87,13 @@ class Network:
     manifest: Manifest
     journal: Journal
     telemetry: Telemetry
-    packs_or_none: PackStore | None = None
+    packs: PackStore
+    checker: Checker
+    models: Mapping[str, ChatModel]
+    remote: Mapping[str, AgentService]
+    hosts: dict[str, AgentHost] = field(default_factory=dict)
     resumed: set[str] = field(default_factory=set)
-    _hosts: dict[str, AgentHost] = field(default_factory=dict)
-    _remote: dict[str, AgentService] = field(default_factory=dict)
     _cards: dict[str, AgentCard] = field(default_factory=dict)
-    _checker: Checker | None = None
-    _models: Mapping[str, ChatModel] = field(default_factory=dict)
     _records: "OrderedDict[str, TaskRecord]" = field(default_factory=OrderedDict)
     _ended: "OrderedDict[str, None]" = field(default_factory=OrderedDict)
     _watchers: set[MemoryObjectSendStream[NetworkEvent]] = field(default_factory=set)
@@ -149,19 +117,7 @@ class Network:
     @property
     def local_agents(self) -> tuple[str, ...]:
         """The names of the agents that run here."""
-        return tuple(self._hosts)
-
-    @property
-    def models(self) -> Mapping[str, ChatModel]:
-        """The manifest's models by name."""
-        return self._models
-
-    @property
-    def packs(self) -> PackStore:
-        """The experience store of this network."""
-        if self.packs_or_none is None:
-            raise NetworkError(f"network {self.name} was opened without its experience store")
-        return self.packs_or_none
+        return tuple(self.hosts)
 
     def full_name(self, agent: str) -> str:
         """`network/agent`, as it stands in a call's chain."""
@@ -173,10 +129,10 @@ class Network:
         Raises:
             AgentNotFoundError: No agent of that name is in the manifest.
         """
-        host = self._hosts.get(agent)
+        host = self.hosts.get(agent)
         if host is not None:
             return host.service
-        remote = self._remote.get(agent)
+        remote = self.remote.get(agent)
         if remote is not None:
             return remote
         raise AgentNotFoundError(
@@ -199,11 +155,6 @@ class Network:
     def now(self) -> datetime:
         """The time that goes into statuses, in UTC."""
         return datetime.now(UTC)
-
-    async def checker(self) -> Checker:
-        """What runs executable checks."""
-        assert self._checker is not None, "opened with the network"
-        return self._checker
 
     # -- messages ----------------------------------------------------------------
 
@@ -397,7 +348,7 @@ class Network:
         """Take no new work, give running work `grace` seconds to end, and journal the rest."""
         self._draining = True
         with anyio.move_on_after(grace):
-            while any(host.running for host in self._hosts.values()) and any(
+            while any(host.running for host in self.hosts.values()) and any(
                 not record.park for record in self._pending() if self._runs(record)
             ):
                 await self._wait_for_move()
@@ -407,10 +358,10 @@ class Network:
         return not self._draining or principal.startswith("agent:")
 
     def _pending(self) -> list[TaskRecord]:
-        return [record for host in self._hosts.values() for record in host.pending.values()]
+        return [record for host in self.hosts.values() for record in host.pending.values()]
 
     def _runs(self, record: TaskRecord) -> bool:
-        return record.id in self._hosts[record.agent].running
+        return record.id in self.hosts[record.agent].running
 
     # -- records -----------------------------------------------------------------
 
@@ -476,11 +427,11 @@ class Network:
         return record
 
     def _host_of(self, record: TaskRecord) -> AgentHost:
-        host = self._hosts.get(record.agent)
+        host = self.hosts.get(record.agent)
         if host is None:
             raise AgentNotFoundError(
                 f"task {record.id} is {record.agent}'s, which does not run here; running:"
-                f" {listed(self._hosts)}",
+                f" {listed(self.hosts)}",
                 name=record.agent,
             )
         return host
@@ -500,42 +451,64 @@ class Network:
         assert group is not None
         config = self.manifest.supervision
         supervisor = Supervisor(
-            {name: host.entry.restart for name, host in self._hosts.items()},
+            {name: host.entry.restart for name, host in self.hosts.items()},
             strategy=config.strategy,
             intensity=config.intensity,
             period=config.period,
         )
-        async for agent, error in receive:
-            told = f"{type(error).__name__}: {error}"
-            verdict = supervisor.exited(agent, abnormal=True)
-            if verdict.exhausted:
-                sentence = (
-                    f"agent {agent} crashed more than {config.intensity} times in"
-                    f" {config.period:g} s; the last time: {told}"
-                )
-                if config.escalate == "network":
-                    raise SupervisionError(sentence, agent=agent) from error
-                logger.error("%s; it stays down", sentence)
-                await self._hosts[agent].give_up(sentence)
-                continue
-            restarted = listed(verdict.restart)
-            logger.warning("agent %s crashed (%s); restarting %s", agent, told, restarted)
-            for name in reversed(verdict.restart):
-                await self._hosts[name].stop()
-            for name in verdict.down:
-                await self._hosts[name].stop()
-                await self._hosts[name].give_up(f"agent {name} is down: {told}")
-            for name in verdict.restart:
-                await group.start(self._hosts[name].run)
+        with receive:
+            async for agent, error in receive:
+                told = f"{type(error).__name__}: {error}"
+                verdict = supervisor.exited(agent, abnormal=True)
+                if verdict.exhausted:
+                    sentence = (
+                        f"agent {agent} crashed more than {config.intensity} times in"
+                        f" {config.period:g} s; the last time: {told}"
+                    )
+                    if config.escalate == "network":
+                        raise SupervisionError(sentence, agent=agent) from error
+                    logger.error("%s; it stays down", sentence)
+                    await self.hosts[agent].give_up(sentence)
+                    continue
+                restarted = listed(verdict.restart)
+                logger.warning("agent %s crashed (%s); restarting %s", agent, told, restarted)
+                for name in reversed(verdict.restart):
+                    await self.hosts[name].stop()
+                for name in verdict.down:
+                    await self.hosts[name].stop()
+                    await self.hosts[name].give_up(f"agent {name} is down: {told}")
+                for name in verdict.restart:
+                    await group.start(self.hosts[name].run)
 
     # -- life ----------------------------------------------------------------------
 
+    async def start(self, group: TaskGroup) -> None:
+        """Take up what is unfinished, and let the agents run in `group`, each after its `depends`."""
+        await self._recover()
+        self._group = group
+        self._exits, exits = anyio.create_memory_object_stream[tuple[str, Exception]](inf)
+        group.start_soon(self._supervise, exits)
+        for host in self.hosts.values():
+            await group.start(host.run)
+        group.start_soon(self._carry_out_commands)
+        for name in self.remote:
+            group.start_soon(self._learn_card, name)
+        self.telemetry.watch_mailboxes(
+            lambda: {name: host.mailbox.depth for name, host in self.hosts.items()}
+        )
+
+    def close(self) -> None:
+        """Let what ends from now on be no news to the supervisor."""
+        self._closing = True
+        if self._exits is not None:
+            self._exits.close()
+
     async def _recover(self) -> None:
         """Take up every task that had not ended when this journal was last closed."""
-        for record in await self.journal.unfinished(tuple(self._hosts)):
+        for record in await self.journal.unfinished(tuple(self.hosts)):
             self.adopt(record)
             self.resumed.add(record.id)
-            self._hosts[record.agent].pending[record.id] = record
+            self.hosts[record.agent].pending[record.id] = record
 
     async def _carry_out_commands(self) -> None:
         verbs: Mapping[str, Callable[[str, str], Awaitable[Task]]] = {
@@ -554,187 +527,11 @@ class Network:
 
     async def _learn_card(self, agent: str) -> None:
         try:
-            card = await self._remote[agent].get_agent_card(Call())
+            card = await self.remote[agent].get_agent_card(Call())
         except RepertoryError as error:
             logger.info("the card of %s could not be fetched yet: %s", agent, error)
         else:
             self._cards[agent] = card
-
-
-async def list_tasks(
-    journal: Journal, *, state: TaskState | None = None, agent: str = "", limit: int = 200
-) -> list[TaskSummary]:
-    """The tasks of a journal, newest change first, also of one that another process owns."""
-    where, values = ["1"], list[Any]()
-    if state is not None:
-        where.append("state=?")
-        values.append(state.value)
-    if agent:
-        where.append("agent=?")
-        values.append(agent)
-    rows, _ = await journal.select(" AND ".join(where), values, limit=limit)
-    found: list[TaskSummary] = []
-    for row in rows:
-        question = None
-        if row.state is TaskState.INPUT_REQUIRED:
-            full = await journal.load(row.id)
-            question = question_of(full) if full is not None else None
-        found.append(
-            TaskSummary(
-                id=row.id,
-                agent=row.agent,
-                context_id=row.context_id,
-                state=row.now,
-                created=datetime.fromtimestamp(row.created_at, UTC),
-                updated=datetime.fromtimestamp(row.updated_at, UTC),
-                parent=row.parent_task,
-                text=row.text,
-                attempts=row.attempts,
-                waits_for=row.park,
-                question=question,
-            )
-        )
-    return found
-
-
-@asynccontextmanager
-async def open_network(
-    manifest: Manifest | str | Path,
-    *,
-    store_url: str | None = None,
-    tracer_provider: "TracerProvider | None" = None,
-    meter_provider: "MeterProvider | None" = None,
-    models: Mapping[str, ChatModel] | None = None,
-    embedder: Embedder | None = None,
-    kinds: Mapping[str, type[Agent]] | None = None,
-) -> AsyncIterator[Network]:
-    """Run the network of a manifest until the block ends; unfinished work stays in its journal.
-
-    store_url: in place of the manifest's. tracer_provider, meter_provider: the
-    host program's own. models, kinds: ready-made models and agent classes by
-    name, in place of what the manifest says (for embedding and tests).
-
-    Raises:
-        ManifestError: The manifest is not one.
-        StoreOwnedError: Another process runs a network on this store.
-        StoreVersionError: A newer version wrote the store.
-        SupervisionError: An agent crashed more often than the manifest allows.
-    """
-    if not isinstance(manifest, Manifest):
-        manifest = await anyio.to_thread.run_sync(load_manifest, manifest)
-    url = store_url or manifest.store_url
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(owned(url))
-        database = await stack.enter_async_context(open_database(url, manifest.store.durability))
-        journal = await stack.enter_async_context(open_journal(database))
-        spans = SpanStore(database) if manifest.telemetry.spans else None
-        telemetry = await stack.enter_async_context(
-            open_telemetry(
-                network=manifest.network,
-                tracer_provider=tracer_provider,
-                meter_provider=meter_provider,
-                store=spans,
-                content=manifest.telemetry.content,
-                spans=manifest.telemetry.spans or tracer_provider is not None,
-                otlp=manifest.telemetry.otlp,
-            )
-        )
-        database.on_batch = telemetry.journal_batch
-        network = Network(manifest, journal, telemetry)
-        index = manifest.index_path if store_url is None else _index_beside(url)
-        network.packs_or_none = await stack.enter_async_context(
-            open_pack_store(database, embedder=embedder or open_embedder(manifest), index=index)
-        )
-        network._checker = await stack.enter_async_context(open_checker())
-        servers: dict[str, ToolServer] = {}
-        for name, config in manifest.tools.items():
-            servers[name] = await stack.enter_async_context(
-                open_tool_server(name, config, manifest.folder)
-            )
-        network._models = await stack.enter_async_context(open_models(manifest, models or {}))
-        for name, entry in manifest.agents.items():
-            if entry.url is not None:
-                network._remote[name] = await stack.enter_async_context(open_link(entry.url))
-        _make_hosts(network, servers, kinds or {})
-        await network._recover()
-        try:
-            async with anyio.create_task_group() as group:
-                send, receive = anyio.create_memory_object_stream[tuple[str, Exception]](inf)
-                stack.enter_context(send)
-                stack.enter_context(receive)
-                network._exits = send
-                await _start(network, group, receive)
-                yield network
-                network._closing = True
-                group.cancel_scope.cancel()
-        except BaseExceptionGroup as failures:
-            raise _single(failures) from None
-        finally:
-            network._closing = True
-
-
-async def _start(network: Network, group: TaskGroup, receive: _Exits) -> None:
-    network._group = group
-    group.start_soon(network._supervise, receive)
-    for name in network.manifest.start_order():
-        if name in network._hosts:
-            await group.start(network._hosts[name].run)
-    group.start_soon(network._carry_out_commands)
-    for name in network._remote:
-        group.start_soon(network._learn_card, name)
-    network.telemetry.watch_mailboxes(
-        lambda: {name: host.mailbox.depth for name, host in network._hosts.items()}
-    )
-
-
-def _make_hosts(
-    network: Network, servers: Mapping[str, ToolServer], kinds: Mapping[str, type[Agent]]
-) -> None:
-    manifest = network.manifest
-    policy = load_policy(manifest)
-    for name in manifest.start_order():
-        entry = manifest.agents[name]
-        if entry.is_remote:
-            continue
-        kind = kinds.get(name) or load_kind(manifest, name)
-        spec = _spec(manifest, name, entry)
-        model = network._models.get(manifest.model_of(name)) if network._models else None
-        network._hosts[name] = AgentHost(
-            network,
-            name,
-            entry,
-            lambda kind=kind, spec=spec: kind(spec),  # type: ignore[misc]  # bound per agent
-            model=model,
-            toolbox=ToolBox(servers, entry.tools),
-            policy=policy,
-            telemetry=network.telemetry,
-        )
-
-
-def _spec(manifest: Manifest, name: str, entry: AgentEntry) -> AgentSpec:
-    schema: Mapping[str, Any] | None = None
-    output_type: type[Any] | None = None
-    if isinstance(entry.output, str):
-        loaded: Any = load_reference(manifest, entry.output)
-        output_type, schema = loaded, loaded.model_json_schema()
-    elif entry.output is not None:
-        schema = entry.output
-    return AgentSpec(
-        name=name,
-        description=entry.description,
-        instructions=entry.instructions,
-        output_schema=schema,
-        output_type=output_type,
-        skills=tuple(skill.model_dump() for skill in entry.skills),
-        options=entry.options,
-        recall=entry.memory.recall,
-        family=entry.memory.family or name,
-        folder=str(manifest.folder),
-    )
-
-
-def _index_beside(url: str) -> Path:
-    return Path(url.removeprefix("sqlite:///") + "-index")
 
 
 def _message(
@@ -759,11 +556,3 @@ def _told(record: TaskRecord, numbered: NumberedEvent) -> NetworkEvent:
 def _ends(event: StreamResponse) -> bool:
     update = event.status_update
     return update is not None and is_terminal(update.status.state)
-
-
-def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error that a task group wrapped, or the group itself."""
-    inner = group.exceptions
-    if len(inner) != 1:
-        return group
-    return _single(inner[0]) if isinstance(inner[0], BaseExceptionGroup) else inner[0]

@@ -496,7 +496,7 @@ class RunningTurn:
         return Verdict.parse(step.result)
 
     async def _run_check(self, spec: CheckSpec, subject: Any, _: StepRecord) -> dict[str, Any]:
-        return (await run_check(spec, subject, checker=await self._host.network.checker())).wire()
+        return (await run_check(spec, subject, checker=self._host.network.checker)).wire()
 
     @asynccontextmanager
     async def phase(self, name: Literal["plan"]) -> AsyncIterator[None]:

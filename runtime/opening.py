@@ -1,0 +1,166 @@
+"""The composition root: opens everything that a manifest names, and closes it again.
+
+`open_network` owns every task and connection of the network; nothing outlives
+its block. What a network can be asked for while it runs is in `network`.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+
+from repertory.agents import Agent, AgentSpec, ChatModel
+from repertory.protocol import open_link
+from repertory.xp_store import Embedder, open_checker, open_database, open_pack_store
+
+from .host import AgentHost
+from .journal import open_journal, owned
+from .kinds import load_kind, load_policy, load_reference
+from .manifest import AgentEntry, Manifest, load_manifest
+from .models import open_embedder, open_models
+from .network import Network
+from .spans import SpanStore
+from .telemetry import open_telemetry
+from .tool_server import ToolServer
+from .tools import ToolBox, open_tool_server
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+
+@asynccontextmanager
+async def open_network(
+    manifest: Manifest | str | Path,
+    *,
+    store_url: str | None = None,
+    tracer_provider: "TracerProvider | None" = None,
+    meter_provider: "MeterProvider | None" = None,
+    models: Mapping[str, ChatModel] | None = None,
+    embedder: Embedder | None = None,
+    kinds: Mapping[str, type[Agent]] | None = None,
+) -> AsyncIterator[Network]:
+    """Run the network of a manifest until the block ends; unfinished work stays in its journal.
+
+    store_url: in place of the manifest's. tracer_provider, meter_provider: the
+    host program's own. models, kinds: ready-made models and agent classes by
+    name, in place of what the manifest says (for embedding and tests).
+
+    Raises:
+        ManifestError: The manifest is not one.
+        StoreOwnedError: Another process runs a network on this store.
+        StoreVersionError: A newer version wrote the store.
+        SupervisionError: An agent crashed more often than the manifest allows.
+    """
+    if not isinstance(manifest, Manifest):
+        manifest = await anyio.to_thread.run_sync(load_manifest, manifest)
+    url = store_url or manifest.store_url
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(owned(url))
+        database = await stack.enter_async_context(open_database(url, manifest.store.durability))
+        journal = await stack.enter_async_context(open_journal(database))
+        spans = SpanStore(database) if manifest.telemetry.spans else None
+        telemetry = await stack.enter_async_context(
+            open_telemetry(
+                network=manifest.network,
+                tracer_provider=tracer_provider,
+                meter_provider=meter_provider,
+                store=spans,
+                content=manifest.telemetry.content,
+                spans=manifest.telemetry.spans or tracer_provider is not None,
+                otlp=manifest.telemetry.otlp,
+            )
+        )
+        database.on_batch = telemetry.journal_batch
+        enter = stack.enter_async_context
+        index = manifest.index_path if store_url is None else _index_beside(url)
+        packs = open_pack_store(database, embedder=embedder or open_embedder(manifest), index=index)
+        servers: dict[str, ToolServer] = {
+            name: await enter(open_tool_server(name, config, manifest.folder))
+            for name, config in manifest.tools.items()
+        }
+        network = Network(
+            manifest,
+            journal,
+            telemetry,
+            packs=await enter(packs),
+            checker=await enter(open_checker()),
+            models=await enter(open_models(manifest, models or {})),
+            remote={
+                name: await enter(open_link(entry.url))
+                for name, entry in manifest.agents.items()
+                if entry.url is not None
+            },
+        )
+        _make_hosts(network, servers, kinds or {})
+        try:
+            async with anyio.create_task_group() as group:
+                await network.start(group)
+                yield network
+                network.close()
+                group.cancel_scope.cancel()
+        except BaseExceptionGroup as failures:
+            raise _single(failures) from None
+        finally:
+            network.close()
+
+
+def _make_hosts(
+    network: Network, servers: Mapping[str, ToolServer], kinds: Mapping[str, type[Agent]]
+) -> None:
+    manifest = network.manifest
+    policy = load_policy(manifest)
+    for name in manifest.start_order():
+        entry = manifest.agents[name]
+        if entry.is_remote:
+            continue
+        kind = kinds.get(name) or load_kind(manifest, name)
+        spec = _spec(manifest, name, entry)
+        model = network.models.get(manifest.model_of(name))
+        network.hosts[name] = AgentHost(
+            network,
+            name,
+            entry,
+            lambda kind=kind, spec=spec: kind(spec),  # type: ignore[misc]  # bound per agent
+            model=model,
+            toolbox=ToolBox(servers, entry.tools),
+            policy=policy,
+            telemetry=network.telemetry,
+        )
+
+
+def _spec(manifest: Manifest, name: str, entry: AgentEntry) -> AgentSpec:
+    schema: Mapping[str, Any] | None = None
+    output_type: type[Any] | None = None
+    if isinstance(entry.output, str):
+        loaded: Any = load_reference(manifest, entry.output)
+        output_type, schema = loaded, loaded.model_json_schema()
+    elif entry.output is not None:
+        schema = entry.output
+    return AgentSpec(
+        name=name,
+        description=entry.description,
+        instructions=entry.instructions,
+        output_schema=schema,
+        output_type=output_type,
+        skills=tuple(skill.model_dump() for skill in entry.skills),
+        options=entry.options,
+        recall=entry.memory.recall,
+        family=entry.memory.family or name,
+        folder=str(manifest.folder),
+    )
+
+
+def _index_beside(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///") + "-index")
+
+
+def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error that a task group wrapped, or the group itself."""
+    inner = group.exceptions
+    if len(inner) != 1:
+        return group
+    return _single(inner[0]) if isinstance(inner[0], BaseExceptionGroup) else inner[0]
