@@ -187,6 +187,8 @@ class AgentHost:
         for record in [each for each in self.pending.values() if each.ended]:
             del self.pending[record.id]
             self.network.ended(record)
+        # Whatever is left may have done something, so its steps are looked up.
+        self.network.resumed.update(self.pending)
 
     async def stop(self) -> None:
         """End the agent's turns where they stand; their tasks stay in the journal."""
@@ -216,7 +218,7 @@ class AgentHost:
 
     async def _turn(self, agent: Agent, record: TaskRecord) -> None:
         known = {}
-        if record.attempts or record.last_sequence > 1 or record.id in self.network.resumed:
+        if record.id in self.network.resumed:
             known = await self.network.journal.steps(record.id)
         if _is_over(record):
             # Canceled while its steps were read; whoever canceled it ends it.

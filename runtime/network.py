@@ -507,7 +507,6 @@ class Network:
         """Take up every task that had not ended when this journal was last closed."""
         for record in await self.journal.unfinished(tuple(self.hosts)):
             self.adopt(record)
-            self.resumed.add(record.id)
             self.hosts[record.agent].pending[record.id] = record
 
     async def _carry_out_commands(self) -> None:
