@@ -219,7 +219,7 @@ async def test_clients_that_are_not_ours_complete_durable_tasks(tmp_path: Path) 
                 events = a2a_client.send_message(
                     ParseDict({"message": first}, a2a.SendMessageRequest())
                 )
-                states = []
+                states, task_id = [], ""
                 async for event in events:
                     if event.WhichOneof("payload") == "task":
                         task_id = event.task.id
