@@ -67,12 +67,6 @@ class _Server(uvicorn.Server):
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """Keep one loop for the session, so that a link can serve many tests."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
 def http_agent() -> Iterator[HttpAgent]:
     """The obedient agent under HTTP."""
     agent = HttpAgent()
@@ -84,7 +78,8 @@ def http_agent() -> Iterator[HttpAgent]:
     agent.join(20)
 
 
-@pytest.fixture(scope="session", params=["memory", "stdio", "http"])
+# Not for the whole session: while an async fixture lives, no test may run a loop of its own.
+@pytest.fixture(scope="module", params=["memory", "stdio", "http"])
 async def link(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Link]:
     """A link to the obedient agent, over each wire in turn."""
     if request.param == "memory":
