@@ -31,7 +31,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.results import write
 
-HERE = Path(__file__).parent
 CONCURRENCY = (1, 16, 128)
 SECONDS = 3.0
 TEXT = "What is the status of order 4711?"
@@ -68,7 +67,7 @@ async def _our_network(record: bool) -> AsyncIterator[Any]:
     from repertory.runtime import open_network
     from repertory.runtime.manifest import parse_manifest
 
-    with tempfile.TemporaryDirectory(dir=HERE) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         manifest = parse_manifest(MANIFEST % str(record).lower(), folder=folder)
         models = {"none": FunctionModel(lambda request: "")}
         async with open_network(manifest, kinds={"echo": _echo()}, models=models) as network:
@@ -338,7 +337,13 @@ async def _load(arm: Arm, url: str, server: int | None, concurrency: int) -> Fig
 def _measure(name: str, concurrency: int) -> Figure:
     """One round, with a fresh server and a fresh client process."""
     arm = ARMS[name]
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    # A server is killed, so its folder is made, and removed, by whoever kills it.
+    with tempfile.TemporaryDirectory() as folder:
+        return _round(arm, name, concurrency, {**os.environ, "TMPDIR": folder})
+
+
+def _round(arm: Arm, name: str, concurrency: int, environment: dict[str, str]) -> Figure:
+    environment["PYTHONWARNINGS"] = "ignore"
     server = None
     url = ""
     if arm.server is not None:
