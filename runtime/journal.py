@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from time import time
+from time import sleep, time
 from typing import Any, TextIO
 
 import anyio.to_thread
@@ -36,6 +36,8 @@ from .record import QUESTION_KEY, WAITING_KEY, TaskRecord, state_of
 from .tables import CommandRow, EventRow, JournalTable, StepRow, TaskRow
 
 _DIALECT = sqlite_dialect.dialect()
+# Seconds between the tries to own a journal; on a worker thread.
+_LOCK_PAUSES = (0.02, 0.05, 0.1)
 
 
 def _insert(table: type[SQLModel], prefix: str = "INSERT") -> tuple[str, tuple[str, ...]]:
@@ -449,7 +451,8 @@ def owner_of(url: str) -> int | None:
         return None
     with lock.open("r+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared, so that two who look do not take each other for the owner.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return int(file.read() or 0)
         fcntl.flock(file, fcntl.LOCK_UN)
@@ -484,9 +487,15 @@ def _lock(path: str) -> TextIO:
             " name another store",
             path=path,
         ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    for pause in (*_LOCK_PAUSES, None):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            # Whoever only looks (`owner_of`) holds it for a moment.
+            if pause is not None:
+                sleep(pause)
+    else:
         file.seek(0)
         pid = file.read().strip() or "unknown"
         file.close()
@@ -496,7 +505,7 @@ def _lock(path: str) -> TextIO:
             " beside it",
             path=path,
             pid=pid,
-        ) from None
+        )
     file.seek(0)
     file.truncate()
     file.write(str(os.getpid()))

@@ -8,32 +8,13 @@ was tried: SQLite 3.40 answers its `rebuild` with "SQL logic error".) There
 is no stemming: packs may be in any language, and the vector arm carries paraphrase.
 """
 
+from .ledger import CONTENT
+
 _CLAIMS = (
     "coalesce((SELECT group_concat(json_extract(value, '$.text'), char(10))"
     " FROM json_each({row}.why)), '')"
 )
-_GUARDED = (
-    "id",
-    "rev",
-    "digest",
-    "tenant",
-    "owner",
-    "kind",
-    "layer",
-    "family",
-    "goal",
-    "situation",
-    "why",
-    "how",
-    "checks",
-    "outcome",
-    "valid_from",
-    "valid_to",
-    "recorded_at",
-    "rights",
-    "origin",
-    "source",
-)
+_GUARDED = ("id", "rev", "digest", *CONTENT)
 
 EXTRA_DDL = (
     """CREATE VIRTUAL TABLE IF NOT EXISTS xp_fts USING fts5(

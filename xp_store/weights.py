@@ -121,7 +121,8 @@ def find_weights(name: str) -> Path | None:
 
 def missing_weights(names: Iterable[str] | None = None) -> tuple[str, ...]:
     """Which of `names`, of all when None, are not on this machine."""
-    return tuple(name for name in (names or WEIGHTS) if find_weights(name) is None)
+    wanted = WEIGHTS if names is None else names
+    return tuple(name for name in wanted if find_weights(name) is None)
 
 
 def verify_weights(name: str) -> Path:
