@@ -9,8 +9,9 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -53,7 +54,11 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so man
 
 DEFAULT_MANIFEST = Path("network.yaml")
 
+# Entry points of this group name functions `add(app, runner)`; see simulators/commands.py.
+COMMANDS = "repertory.commands"
+
 _debug = False
+_added = False
 
 
 def _example(*lines: str) -> str:
@@ -315,6 +320,28 @@ def doctor(
     raise typer.Exit(examine(file, store, as_json))
 
 
+class _LateRunner:
+    """`NetworkRunner`, whose libraries load when a command first asks for something."""
+
+    def __getattr__(self, name: str) -> Any:
+        from .runner import NetworkRunner
+
+        return getattr(NetworkRunner(), name)
+
+
+def _add_commands() -> None:
+    """Add the commands of installed packages, once; one that does not load is named and left out."""
+    global _added
+    if _added:
+        return
+    _added = True
+    for point in sorted(entry_points(group=COMMANDS)):
+        try:
+            point.load()(app, _LateRunner())
+        except Exception as error:  # noqa: BLE001 - somebody else's package must not end ours
+            typer.echo(f"the commands of {point.value!r} are left out: {error}", err=True)
+
+
 def main() -> None:
     """Run the command line of this process."""
     sys.exit(run_cli(sys.argv[1:]))
@@ -323,6 +350,7 @@ def main() -> None:
 def run_cli(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status; no error comes out as a traceback."""
     global _debug
+    _add_commands()
     _debug = bool(os.environ.get("REPERTORY_DEBUG"))
     try:
         app(args=list(arguments), prog_name="repertory")

@@ -29,7 +29,7 @@ from .chosen import Chosen, choose
 from .cli_models import ensure_weights
 from .errors import NetworkClosedError
 from .exits import Exit
-from .inputs import InputFile, input_files
+from .inputs import input_files
 from .network import Network
 from .opening import open_network
 from .report import Outcome, RunReport, render, standard_report
@@ -94,9 +94,25 @@ def run_network(
     as_json: bool,
 ) -> int:
     """Give a network its input, let it work, and report."""
-    screen, chosen = Screen(json=as_json), choose(path, store)
+    messages = [user_message(text) for text in words]
+    return give_input(
+        Screen(json=as_json), choose(path, store), given, messages, wait=wait, again=again
+    )
+
+
+def give_input(
+    screen: Screen,
+    chosen: Chosen,
+    given: Sequence[Path],
+    messages: Sequence[Message],
+    *,
+    wait: bool = False,
+    again: bool = False,
+) -> int:
+    """Give files and messages to the chosen network, let it work, and report; the exit status."""
     files = input_files(chosen.manifest.network, given) if given else []
-    run = _Run(screen, chosen, files, words, given[0] if given else None, wait, again)
+    source = given[0] if given else None
+    run = _Run(screen, chosen, [*(f.message for f in files), *messages], source, wait, again)
     return anyio.run(run.work, backend_options={"use_uvloop": has_uvloop()})
 
 
@@ -110,8 +126,7 @@ class _Run:
         self,
         screen: Screen,
         chosen: Chosen,
-        files: Sequence[InputFile],
-        words: Sequence[str],
+        messages: Sequence[Message],
         source: Path | None,
         wait: bool,
         again: bool,
@@ -119,8 +134,7 @@ class _Run:
         self.screen = screen
         self.chosen = chosen
         self.manifest = chosen.manifest
-        self.messages = [file.message for file in files]
-        self.messages += [user_message(text) for text in words]
+        self.messages = messages
         self.source = source
         self.wait = wait
         self.again = again

@@ -57,7 +57,9 @@ def exit_of(error: BaseException) -> Exit:
     for kind, status in _EXIT_OF:
         if isinstance(error, kind):
             return status
-    return Exit.FAILED
+    # What a command was given is wrong, as errors of commands that others added say it.
+    wrong = isinstance(error, RepertoryError) and isinstance(error, ValueError)
+    return Exit.USAGE if wrong else Exit.FAILED
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

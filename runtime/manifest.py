@@ -7,6 +7,7 @@ and what a network asks more of a model than it has is in `inspection`.
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ from pydantic import (
 
 from repertory.agents import Tier
 
-from .errors import Finding, ManifestError
+from .errors import Finding, ManifestError, did_you_mean
 from .manifest_faults import name_findings, shape_findings
 from .policy import PolicyRules
 from .yaml_source import Location, YamlSource, dotted, load_yaml, parse_yaml
@@ -402,6 +403,22 @@ class Manifest(Entry):
     def folder(self) -> Path:
         """The manifest's folder, absolute: relative paths and modules are looked for here."""
         return self._path.parent
+
+    def with_options(self, options: Mapping[str, Mapping[str, Any]]) -> "Manifest":
+        """This manifest with `options`, by agent, laid over what it says of its agents.
+
+        Raises:
+            ManifestError: It has no agent of such a name.
+        """
+        unknown = [name for name in options if name not in self.agents]
+        if unknown:
+            sentence = f"no agent named {unknown[0]!r} takes options; {did_you_mean(unknown[0], self.agents)}"
+            raise ManifestError([self.finding("error", ("agents",), sentence)])
+        agents = dict(self.agents)
+        for name, given in options.items():
+            entry = agents[name]
+            agents[name] = entry.model_copy(update={"options": {**entry.options, **given}})
+        return self.model_copy(update={"agents": agents})
 
     def resolve(self, path: str) -> Path:
         """A path of the manifest, relative to its folder unless absolute."""

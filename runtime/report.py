@@ -8,7 +8,7 @@ its data, which a bare renderable does not have.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
 from pathlib import Path
@@ -65,6 +65,11 @@ class RunReport:
     outcomes: Sequence[Outcome]
     seconds: float
     input: Path | None = None
+
+    def options_of(self, agent: str) -> Mapping[str, Any]:
+        """The options of `agent` as they were in this run; empty for an agent it has not."""
+        entry = self.manifest.agents.get(agent)
+        return entry.options if entry is not None else {}
 
     @property
     def failed(self) -> bool:

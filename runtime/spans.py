@@ -61,6 +61,7 @@ _OF_TASK = f"""WITH RECURSIVE below(id) AS (
             JOIN below ON above.id = below.id
     )
     SELECT {_COLUMNS} FROM span WHERE id IN below ORDER BY start_ns, id"""
+_ALL = f"SELECT {_COLUMNS} FROM span ORDER BY start_ns, id"
 _OF_TRACE = f"SELECT {_COLUMNS} FROM span WHERE trace_id = ? ORDER BY start_ns, id"
 
 
@@ -225,11 +226,20 @@ async def load_trace(
 
     A network that never kept a span has none.
     """
-    query, wanted = (_OF_TASK, task_id) if task_id else (_OF_TRACE, trace_id)
+    if task_id:
+        return await _read(database, _OF_TASK, task_id)
+    return await _read(database, _OF_TRACE, trace_id)
 
+
+async def load_spans(database: Database) -> Sequence[SpanRow]:
+    """Every span that the store keeps, oldest first."""
+    return await _read(database, _ALL)
+
+
+async def _read(database: Database, query: str, *wanted: str) -> Sequence[SpanRow]:
     def read(connection: sqlite3.Connection) -> list[SpanRow]:
         kept = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'span'").fetchone()
-        return [_row(values) for values in connection.execute(query, (wanted,))] if kept else []
+        return [_row(values) for values in connection.execute(query, wanted)] if kept else []
 
     return await database.read(read)
 
