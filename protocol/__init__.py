@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         TaskNotCancelableError,
         TaskNotFoundError,
         UnsupportedOperationError,
+        UrlRefusedError,
         VersionNotSupportedError,
     )
     from .following import (
@@ -130,6 +131,12 @@ if TYPE_CHECKING:
         SendMessageResponse,
         SubscribeToTaskRequest,
         TaskPushNotificationConfig,
+    )
+    from .outgoing import (
+        Outgoing,
+        OutgoingAnswer,
+        OutgoingRules,
+        open_outgoing,
     )
     from .service import (
         DEFAULT_TENANT,
@@ -220,6 +227,9 @@ _MODULE_OF = {
     "OAuth2SecurityScheme": "cards",
     "OAuthFlows": "cards",
     "OpenIdConnectSecurityScheme": "cards",
+    "Outgoing": "outgoing",
+    "OutgoingAnswer": "outgoing",
+    "OutgoingRules": "outgoing",
     "Part": "messages",
     "PasswordOAuthFlow": "cards",
     "ProtocolError": "errors",
@@ -245,6 +255,7 @@ _MODULE_OF = {
     "TaskStatus": "tasks",
     "TaskStatusUpdateEvent": "tasks",
     "UnsupportedOperationError": "errors",
+    "UrlRefusedError": "errors",
     "VersionNotSupportedError": "errors",
     "WELL_KNOWN_CARD": "envelope",
     "agent_app": "endpoints",
@@ -268,6 +279,7 @@ _MODULE_OF = {
     "open_link": "links",
     "open_memory_link": "links",
     "open_memory_service": "testing",
+    "open_outgoing": "outgoing",
     "open_pool": "streamable_http",
     "open_stdio_link": "links",
     "serve_stdio": "binding",
@@ -340,6 +352,9 @@ __all__ = [
     "OAuth2SecurityScheme",
     "OAuthFlows",
     "OpenIdConnectSecurityScheme",
+    "Outgoing",
+    "OutgoingAnswer",
+    "OutgoingRules",
     "Part",
     "PasswordOAuthFlow",
     "ProtocolError",
@@ -365,6 +380,7 @@ __all__ = [
     "TaskStatus",
     "TaskStatusUpdateEvent",
     "UnsupportedOperationError",
+    "UrlRefusedError",
     "VersionNotSupportedError",
     "agent_app",
     "agent_message",
@@ -387,6 +403,7 @@ __all__ = [
     "open_link",
     "open_memory_link",
     "open_memory_service",
+    "open_outgoing",
     "open_pool",
     "open_stdio_link",
     "serve_stdio",

@@ -12,6 +12,7 @@
     │   ├── ExtensionSupportRequiredError                EXTENSION_SUPPORT_REQUIRED
     │   ├── VersionNotSupportedError                     VERSION_NOT_SUPPORTED
     │   ├── InvalidParamsError           (ValueError)    INVALID_PARAMS
+    │   │   └── UrlRefusedError                          a URL that is not called from here
     │   ├── RemoteError                                  any other reason, INTERNAL_ERROR
     │   └── IllegalMoveError             (ValueError)    a task cannot go there from here
     ├── CallError                        a call could not be made or finished
@@ -112,6 +113,10 @@ class InvalidParamsError(ProtocolError, ValueError):
     """The request's parameters do not have the shape the operation needs."""
 
     reason = "INVALID_PARAMS"
+
+
+class UrlRefusedError(InvalidParamsError):
+    """A URL that somebody named is not called from here; the sentence says what is expected."""
 
 
 class RemoteError(ProtocolError):

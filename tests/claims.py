@@ -107,6 +107,11 @@ CLAIMS = (
         "A tool server is spoken to in the version it knows, stateless or with a handshake.",
     ),
     Claim(
+        "mcp:outgoing",
+        "protocol",
+        "No URL that a stranger names is called at an address that is not public.",
+    ),
+    Claim(
         "mcp:trace-context",
         "protocol",
         "Trace context travels with every call, to agents and to tools.",
