@@ -37,6 +37,7 @@ from .errors import (
     RepertoryError,
     UnsupportedOperationError,
 )
+from .identity import LOCAL, Identity, identity_in
 from .lifecycle import apply_event, is_terminal
 from .operations import (
     CancelTaskRequest,
@@ -48,7 +49,7 @@ from .operations import (
     SendMessageRequest,
     SubscribeToTaskRequest,
 )
-from .service import DEFAULT_TENANT, LOCAL_PRINCIPAL, AgentService, Call
+from .service import AgentService, Call
 from .tasks import StreamResponse, Task
 
 _LARGEST_PAGE: Final = 1000
@@ -76,15 +77,15 @@ class Asker(Protocol):
 
 
 CardOf = Callable[[], AgentCard]
-Identify = Callable[[Asker], tuple[str, str]]
+Identify = Callable[[Asker], Identity]
 Push = Callable[[str, NumberedEvent], Awaitable[None]]
 _Plain = Callable[[dict[str, Any], Mapping[str, Any], Call], Awaitable[dict[str, Any]]]
 _Streamed = Callable[[Push, dict[str, Any], Mapping[str, Any], Call], Awaitable[dict[str, Any]]]
 
 
-def local_identity(_: Asker) -> tuple[str, str]:
-    """The principal and tenant of a caller that nothing identifies."""
-    return LOCAL_PRINCIPAL, DEFAULT_TENANT
+def proven_identity(asker: Asker) -> Identity:
+    """What `guard` proved of the caller over HTTP; the local identity on pipes and without a guard."""
+    return LOCAL if asker.request is None else identity_in(asker.request.scope)
 
 
 class Answers:
@@ -106,7 +107,7 @@ class Answers:
         meta = params.get("_meta") or {}
         _require_declared(meta)
         try:
-            call = call_from_meta(meta, *self._identify(asker))
+            call = call_from_meta(meta, self._identify(asker))
             _require_extensions(self._card_of(), meta)
             request = params.get("request", {})
             if not isinstance(request, dict):

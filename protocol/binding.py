@@ -34,7 +34,7 @@ from mcp.types import (
 )
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
-from .answering import Answers, CardOf, Identify, Operations, local_identity
+from .answering import Answers, CardOf, Identify, Operations, proven_identity
 from .cards import AgentCard
 from .envelope import A2A_VERSION, BINDING_URI, CARD_RESOURCE, EXTENSION_ID
 from .following import HOLD
@@ -86,7 +86,7 @@ def agent_server(
     service: AgentService,
     card_of: CardOf,
     *,
-    identify: Identify = local_identity,
+    identify: Identify = proven_identity,
     hold_seconds: float = HOLD,
     on_list_tools: Callable[[Context, PaginatedRequestParams | None], Awaitable[ListToolsResult]]
     | None = None,
@@ -99,7 +99,7 @@ def agent_server(
     """Make an MCP server that offers `service` as docs/binding.md says.
 
     card_of: the card as it is to be shown now; asked at every request.
-    identify: who is calling, as (principal, tenant); a caller's own word is never
+    identify: who is calling, by default as `guard` proved it; a caller's own word is never
     taken. hold_seconds: how long a request may wait for a task. The last three
     are the MCP SDK's own, for an agent that offers its skills as tools as well.
     """

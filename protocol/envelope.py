@@ -20,14 +20,17 @@ from .errors import (
     ExtensionSupportRequiredError,
     InvalidAgentResponseError,
     InvalidParamsError,
+    PermissionDeniedError,
     PushNotificationNotSupportedError,
     RemoteError,
     RepertoryError,
     TaskNotCancelableError,
     TaskNotFoundError,
+    UnauthenticatedError,
     UnsupportedOperationError,
     VersionNotSupportedError,
 )
+from .identity import Capabilities, Identity
 from .service import Budget, Call
 
 EXTENSION_ID: Final = "dev.repertory/a2a"
@@ -58,6 +61,7 @@ EXTENSIONS_KEY: Final = "a2a-extensions"
 DEADLINE_KEY: Final = "dev.repertory/deadline"
 BUDGET_KEY: Final = "dev.repertory/budget"
 CHAIN_KEY: Final = "dev.repertory/chain"
+CAPABILITIES_KEY: Final = "dev.repertory/capabilities"
 
 _ERROR_INFO: Final = "type.googleapis.com/google.rpc.ErrorInfo"
 _A2A_DOMAIN: Final = "a2a-protocol.org"
@@ -80,13 +84,22 @@ _CODES: Final[dict[type[RepertoryError], int]] = {
     BudgetExceededError: -32011,
     CallCycleError: -32012,
     BusyError: -32013,
+    UnauthenticatedError: -32014,
+    PermissionDeniedError: -32015,
     InvalidParamsError: -32602,
 }
 _BY_REASON: Final = {error.reason: error for error in _CODES}
 _CODE_OF: Final = {error.reason: code for error, code in _CODES.items()}
 _OWN_REASONS: Final = frozenset(
     error.reason
-    for error in (DeadlineExceededError, BudgetExceededError, CallCycleError, BusyError)
+    for error in (
+        DeadlineExceededError,
+        BudgetExceededError,
+        CallCycleError,
+        BusyError,
+        UnauthenticatedError,
+        PermissionDeniedError,
+    )
 )
 
 
@@ -107,6 +120,8 @@ def call_meta(call: Call, extensions: Sequence[str] = ()) -> dict[str, Any]:
         meta[BUDGET_KEY] = spend
     if call.chain:
         meta[CHAIN_KEY] = list(call.chain)
+    if call.capabilities.sets:
+        meta[CAPABILITIES_KEY] = call.capabilities.wire()
     if call.traceparent:
         meta["traceparent"] = call.traceparent
         if call.tracestate:
@@ -114,8 +129,8 @@ def call_meta(call: Call, extensions: Sequence[str] = ()) -> dict[str, Any]:
     return meta
 
 
-def call_from_meta(meta: Mapping[str, Any], principal: str, tenant: str) -> Call:
-    """The call that `meta` describes, made by `principal` of `tenant`.
+def call_from_meta(meta: Mapping[str, Any], identity: Identity) -> Call:
+    """The call that `meta` describes, made by `identity`; its own words can only narrow that.
 
     Raises:
         VersionNotSupportedError: The caller speaks another A2A.
@@ -131,9 +146,13 @@ def call_from_meta(meta: Mapping[str, Any], principal: str, tenant: str) -> Call
     seconds = meta.get(DEADLINE_KEY)
     trace = meta.get("traceparent")
     state = meta.get("tracestate")
+    capabilities = identity.capabilities
+    if CAPABILITIES_KEY in meta:
+        capabilities = capabilities.within(Capabilities.parse(meta[CAPABILITIES_KEY]))
     return Call(
-        principal=principal,
-        tenant=tenant,
+        principal=identity.principal,
+        tenant=identity.tenant,
+        capabilities=capabilities,
         deadline=None if seconds is None else time() + _number(seconds, DEADLINE_KEY),
         budget=_budget(meta[BUDGET_KEY]) if BUDGET_KEY in meta else Budget(),
         chain=_chain(meta[CHAIN_KEY]) if CHAIN_KEY in meta else (),

@@ -19,6 +19,8 @@
     │   ├── DeadlineExceededError        (TimeoutError)  DEADLINE_EXCEEDED
     │   ├── BudgetExceededError                          BUDGET_EXCEEDED
     │   ├── CallCycleError                               CALL_CYCLE
+    │   ├── UnauthenticatedError                         UNAUTHENTICATED
+    │   ├── PermissionDeniedError        (PermissionError) PERMISSION_DENIED
     │   └── BusyError                    retryable       BUSY
     └── LinkError                        (ConnectionError, retryable) the wire, not the peer
 
@@ -149,6 +151,18 @@ class CallCycleError(CallError):
     """An agent was asked, through its own peers, to wait for itself."""
 
     reason = "CALL_CYCLE"
+
+
+class UnauthenticatedError(CallError):
+    """Who calls is not known here: no credential, or one that proves nothing."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(CallError, PermissionError):
+    """Who calls is known and may not do this; `facts['capability']` says what it lacks."""
+
+    reason = "PERMISSION_DENIED"
 
 
 class BusyError(CallError):

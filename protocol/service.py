@@ -11,6 +11,7 @@ from time import time
 from typing import Protocol, runtime_checkable
 
 from .cards import AgentCard
+from .identity import DEFAULT_TENANT, EVERYTHING, LOCAL_PRINCIPAL, Capabilities
 from .operations import (
     CancelTaskRequest,
     EventPage,
@@ -21,9 +22,6 @@ from .operations import (
     SendMessageResponse,
 )
 from .tasks import Task
-
-LOCAL_PRINCIPAL = "local"
-DEFAULT_TENANT = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,8 @@ class Call:
     deadline: seconds since the epoch on this machine's clock; it travels as
     seconds left, so the clocks of two machines need not agree. chain: the agents
     that are waiting for this call, outermost first, as `network/agent`.
-    traceparent: W3C Trace Context of the caller's span, "" for none.
+    traceparent: W3C Trace Context of the caller's span, "" for none. capabilities:
+    what it may cause, which is what each of its chain may.
     """
 
     principal: str = LOCAL_PRINCIPAL
@@ -55,6 +54,7 @@ class Call:
     chain: tuple[str, ...] = ()
     traceparent: str = ""
     tracestate: str = ""
+    capabilities: Capabilities = EVERYTHING
 
     def seconds_left(self) -> float | None:
         """Seconds until the deadline, never negative; None when there is none."""

@@ -30,6 +30,7 @@ from repertory.protocol import (
     A2A_VERSION,
     BINDING_URI,
     EXTENSION_ID,
+    LOCAL,
     AgentCapabilities,
     AgentCard,
     AgentExtension,
@@ -44,6 +45,7 @@ from repertory.protocol import (
     ExtendedAgentCardNotConfiguredError,
     ExtensionSupportRequiredError,
     GetTaskRequest,
+    Identity,
     InvalidAgentResponseError,
     InvalidParamsError,
     LinkError,
@@ -354,12 +356,15 @@ async def test_what_has_the_wrong_shape_is_refused(
         ("dev.repertory/budget", {"usd": -1}),
         ("dev.repertory/chain", "a/b"),
         ("dev.repertory/chain", ["a/b"] * 65),
+        ("dev.repertory/capabilities", ["books.post"]),
+        ("dev.repertory/capabilities", [["; drop"]]),
+        ("dev.repertory/capabilities", [["a"]] * 65),
     ],
 )
 def test_a_call_context_of_the_wrong_shape_is_refused(key: str, value: Any) -> None:
     """Ours: what limits a call is not guessed at."""
     with pytest.raises(InvalidParamsError):
-        call_from_meta({key: value}, "local", "default")
+        call_from_meta({key: value}, LOCAL)
 
 
 def test_a_caller_cannot_name_itself() -> None:
@@ -367,7 +372,7 @@ def test_a_caller_cannot_name_itself() -> None:
     meta = call_meta(Call(principal="mallory", tenant="hers"))
     assert meta == {"a2a-version": A2A_VERSION}
     forged = {**meta, "principal": "root", "tenant": "all", "dev.repertory/principal": "root"}
-    call = call_from_meta(forged, "alice", "desk")
+    call = call_from_meta(forged, Identity("alice", "desk"))
     assert (call.principal, call.tenant) == ("alice", "desk")
 
 
@@ -376,7 +381,7 @@ async def test_tasks_are_seen_by_their_owner_only() -> None:
     names = iter(["alice", "bob", "bob", "alice"])
     async with open_memory_service(obedient) as service:
         card = memory_card()
-        server = agent_server(service, lambda: card, identify=lambda _: (next(names), "default"))
+        server = agent_server(service, lambda: card, identify=lambda _: Identity(next(names)))
         async with Client(
             server, mode="2026-07-28", extensions=[advertise(EXTENSION_ID)]
         ) as client:
@@ -673,7 +678,7 @@ def test_a_number_alone_names_no_error() -> None:
 def test_an_unknown_version_names_the_known() -> None:
     """Spec: A2A 3.6, VersionNotSupportedError."""
     with pytest.raises(VersionNotSupportedError, match=r"1\.0"):
-        call_from_meta({"a2a-version": "2.0"}, "local", "default")
+        call_from_meta({"a2a-version": "2.0"}, LOCAL)
 
 
 async def test_a_function_of_ones_own_is_an_agent() -> None:
@@ -714,7 +719,7 @@ async def test_what_is_no_mcp_is_refused_in_mcps_words(
 
 @asynccontextmanager
 async def asgi_agent(
-    identify: Callable[[Asker], tuple[str, str]], service: Any
+    identify: Callable[[Asker], Identity], service: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, AgentServer]]:
     """An agent under ASGI without a web server."""
     card = memory_card("asgi")
@@ -738,8 +743,8 @@ async def asgi_agent(
 async def test_who_calls_is_told_by_what_the_transport_proved() -> None:
     """Ours: `identify` sees the HTTP request, with and without the SDK's dispatch."""
 
-    def identify(asker: Asker) -> tuple[str, str]:
-        return asker.request.headers["x-proved"], "desk"
+    def identify(asker: Asker) -> Identity:
+        return Identity(asker.request.headers["x-proved"], "desk")
 
     seen: list[str] = []
 
@@ -769,7 +774,7 @@ async def test_what_breaks_inside_stays_inside(caplog: pytest.LogCaptureFixture)
         async def list_tasks(self, request: Any, call: Call) -> Any:
             raise RuntimeError("the password is s3cret")
 
-    async with asgi_agent(lambda _: ("a", "b"), Broken()) as (client, _):
+    async with asgi_agent(lambda _: Identity("a", "b"), Broken()) as (client, _):
         body = orjson.dumps(request("a2a/ListTasks", {"request": {}}))
         answer = await client.post("/mcp", content=body, headers={"mcp-method": "a2a/ListTasks"})
     assert answer.json()["error"] == {"code": -32603, "message": "Internal server error"}
