@@ -1,11 +1,26 @@
-"""What every test stands on: its event loop, no blocking of it, and the models' files."""
+"""What every test stands on: its event loop, no blocking of it, the models' files, a browser."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
+from shutil import which
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from playwright.sync_api import Browser, sync_playwright
 
 from repertory.xp_store.weights import missing_weights
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# A browser of a test speaks to nobody: no updates, no look-ups, no sandbox that root lacks.
+_QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -36,3 +51,30 @@ def blockbuster() -> Iterator[BlockBuster]:
             # Coverage takes a lock of its own at a line that it meets for the first time.
             function.can_block_in("coverage/collector.py", {"lock_data"})
         yield detector
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The published data that simulators are held against; `REPERTORY_DATA` names another place."""
+    beside = Path(__file__).parent.parent.parent / "shared" / "data"
+    folder = Path(os.environ.get("REPERTORY_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no data in {folder}; name its folder in REPERTORY_DATA")
+    return folder
+
+
+@pytest.fixture
+def chromium(blockbuster: BlockBuster) -> Iterator[Browser]:
+    """A real headless browser, for the plain (not async) tests that are about pages.
+
+    Its driver keeps a loop running in the test's thread, in which everything plain
+    code does would count as blocking; so it lives for one test, without the detector.
+    """
+    found = next(filter(None, map(which, _BROWSERS)), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine; install the package chromium")
+    blockbuster.deactivate()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(_QUIET))
+        yield browser
+        browser.close()
