@@ -61,6 +61,8 @@ EXTENSIONS_KEY: Final = "a2a-extensions"
 DEADLINE_KEY: Final = "dev.repertory/deadline"
 BUDGET_KEY: Final = "dev.repertory/budget"
 CHAIN_KEY: Final = "dev.repertory/chain"
+SKILL_KEY: Final = "dev.repertory/skill"
+"""Where a message's metadata names the skill that is asked for."""
 CAPABILITIES_KEY: Final = "dev.repertory/capabilities"
 
 _ERROR_INFO: Final = "type.googleapis.com/google.rpc.ErrorInfo"

@@ -23,6 +23,7 @@ from sqlmodel import SQLModel
 
 from repertory.protocol import (
     Budget,
+    Capabilities,
     Message,
     NumberedEvent,
     StreamResponse,
@@ -52,6 +53,7 @@ _INSERT_EVENT, _ = _insert(EventRow)
 _INSERT_STEP, _STEP_COLUMNS = _insert(StepRow, "INSERT OR REPLACE")
 _SELECT_TASK = str(select(TaskRow).compile(dialect=_DIALECT))
 _SELECT_STEP = str(select(StepRow).compile(dialect=_DIALECT))
+_OWNED = " AND task.agent=? AND task.tenant=? AND task.principal=?"
 _MOVE_TASK = (
     "UPDATE task SET state=?, sequence=?, ended=?, park=?, text=?, updated_at=?"
     " WHERE id=? AND sequence=?"
@@ -126,6 +128,7 @@ def _row_of(record: TaskRecord, sequence: int) -> tuple[Any, ...]:
         ),
         "chain": _dump(list(record.chain)),
         "traceparent": record.traceparent,
+        "capabilities": _dump(record.capabilities.wire()),
         "park": record.park,
         "text": record.text,
         "created_at": record.created_at,
@@ -148,6 +151,7 @@ def _record_of(row: Sequence[Any]) -> TaskRecord:
         budget=_budget(facts["budget"]),
         chain=tuple(orjson.loads(facts["chain"])),
         traceparent=facts["traceparent"],
+        capabilities=Capabilities.parse(orjson.loads(facts["capabilities"])),
         attempts=facts["attempts"],
         created_at=facts["created_at"],
         updated_at=facts["updated_at"],
@@ -173,8 +177,12 @@ def _load_events(connection: sqlite3.Connection, record: TaskRecord) -> TaskReco
     return record
 
 
-def _load(connection: sqlite3.Connection, task_id: str) -> TaskRecord | None:
-    row = connection.execute(_SELECT_TASK + " WHERE task.id=?", (task_id,)).fetchone()
+def _load(
+    connection: sqlite3.Connection, task_id: str, owner: tuple[str, str, str] | None = None
+) -> TaskRecord | None:
+    scope, values = ("", ()) if owner is None else (_OWNED, owner)
+    statement = f"{_SELECT_TASK} WHERE task.id=?{scope}"
+    row = connection.execute(statement, (task_id, *values)).fetchone()
     return None if row is None else _load_events(connection, _record_of(row))
 
 
@@ -290,9 +298,11 @@ class Journal:
             lambda connection: connection.execute("UPDATE task SET attempts=? WHERE id=?", values)
         )
 
-    async def load(self, task_id: str) -> TaskRecord | None:
-        """A task with its whole log, or None."""
-        return await self.database.read(lambda connection: _load(connection, task_id))
+    async def load(
+        self, task_id: str, *, owner: tuple[str, str, str] | None = None
+    ) -> TaskRecord | None:
+        """A task with its whole log, or None; with `owner` (agent, tenant, principal) theirs only."""
+        return await self.database.read(lambda connection: _load(connection, task_id, owner))
 
     async def unfinished(self, agents: Sequence[str]) -> list[TaskRecord]:
         """Every task of these agents that has not ended, oldest first, with its log."""

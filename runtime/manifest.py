@@ -36,6 +36,15 @@ Name = Annotated[
     ),
 ]
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(\.[\w./-]+)?$", max_length=160)]
+CapabilityName = Annotated[
+    str,
+    Field(
+        pattern=r"^[\w*?-][\w.*?/-]*$",
+        max_length=200,
+        description="An agent ('clerk'), a skill ('clerk/reading') or a tool ('books.post');"
+        " '*' and '?' match as in file names.",
+    ),
+]
 Reference = Annotated[
     str,
     Field(
@@ -266,6 +275,11 @@ class AgentEntry(Entry):
         description="What it may use: a whole server, or one tool of it as 'server.tool'.",
     )
     peers: tuple[Name, ...] = Field(default=(), description="Agents it may ask.")
+    capabilities: tuple[CapabilityName, ...] | None = Field(
+        default=None,
+        description="What its work may cause here and at those it asks; default: no bound of its"
+        " own. Effective is what everybody along a chain of calls may.",
+    )
     skills: tuple[Skill, ...] = Field(default=(), description="What its card offers.")
     output: dict[str, Any] | Reference | None = Field(
         default=None, description="The shape of its answers: a JSON Schema, or 'module:Model'."

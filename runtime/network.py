@@ -44,6 +44,7 @@ from repertory.xp_store import (
     PackStore,
 )
 
+from .audit import Audit
 from .cards import card_of_entry
 from .errors import NetworkError, SupervisionError, did_you_mean, listed
 from .host import AgentHost
@@ -91,6 +92,7 @@ class Network:
     checker: Checker
     models: Mapping[str, ChatModel]
     remote: Mapping[str, AgentService]
+    audit: Audit
     hosts: dict[str, AgentHost] = field(default_factory=dict)
     resumed: set[str] = field(default_factory=set)
     _cards: dict[str, AgentCard] = field(default_factory=dict)
@@ -372,6 +374,15 @@ class Network:
             loaded = await self.journal.load(task_id)
             record = self.adopt(loaded) if loaded is not None else None
         return record
+
+    async def find_for(self, task_id: str, agent: str, call: Call) -> TaskRecord | None:
+        """The record of a task of `agent` that is this caller's; a foreign one is not looked up."""
+        record = self._records.get(task_id)
+        if record is None:
+            owner = (agent, call.tenant, call.principal)
+            loaded = await self.journal.load(task_id, owner=owner)
+            return self.adopt(loaded) if loaded is not None else None
+        return record if record.agent == agent and record.belongs_to(call) else None
 
     def adopt(self, record: TaskRecord) -> TaskRecord:
         """Make a record the one that everybody here shares; an earlier one wins."""

@@ -16,6 +16,7 @@ from repertory.agents import Agent, AgentSpec, ChatModel
 from repertory.protocol import open_link
 from repertory.xp_store import Embedder, open_checker, open_database, open_pack_store
 
+from .audit import Audit
 from .host import AgentHost
 from .journal import open_journal, owned
 from .kinds import load_kind, load_policy, load_reference
@@ -87,6 +88,7 @@ async def open_network(
             journal,
             telemetry,
             packs=await enter(packs),
+            audit=Audit(database),
             checker=await enter(open_checker()),
             models=await enter(open_models(manifest, models or {})),
             remote={

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import anyio
 
 from repertory.protocol import (
+    EVERYTHING,
     Budget,
     Call,
+    Capabilities,
     EventPage,
     Message,
     NumberedEvent,
@@ -57,6 +59,7 @@ class TaskRecord:
     budget: Budget = field(default_factory=Budget)
     chain: tuple[str, ...] = ()
     traceparent: str = ""
+    capabilities: Capabilities = EVERYTHING
     attempts: int = 0
     created_at: float = 0.0
     updated_at: float = 0.0

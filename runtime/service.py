@@ -7,6 +7,7 @@ import anyio
 import orjson
 
 from repertory.protocol import (
+    SKILL_KEY,
     AgentCard,
     Call,
     CallCycleError,
@@ -18,6 +19,7 @@ from repertory.protocol import (
     ListTasksRequest,
     ListTasksResponse,
     Message,
+    PermissionDeniedError,
     SendMessageRequest,
     SendMessageResponse,
     StreamResponse,
@@ -34,6 +36,7 @@ from repertory.protocol import (
 )
 from repertory.xp_store import StoreError
 
+from .audit import AuditEntry
 from .errors import NetworkClosedError
 from .journal import question_of
 from .record import INPUT_KEY, STEP_KEY, TaskRecord
@@ -87,6 +90,7 @@ class LocalService:
             raise InvalidParamsError("message.messageId is empty; give every message its own id")
         if not message.parts:
             raise InvalidParamsError("message.parts is empty; a message needs at least one part")
+        await self._permit(message, call)
         patience = host.entry.patience
         record = TaskRecord(
             id=new_id(),
@@ -100,6 +104,7 @@ class LocalService:
             budget=call.budget,
             chain=call.chain,
             traceparent=call.traceparent,
+            capabilities=call.capabilities,
         )
         if not network.takes_work(call.principal):
             raise NetworkClosedError(
@@ -126,6 +131,26 @@ class LocalService:
             return network.adopt(earlier)
         await host.fail_if_down(record)
         return record
+
+    async def _permit(self, message: Message, call: Call) -> None:
+        """Refuse a caller that may not ask this agent, or not for the skill that it names."""
+        skill = (message.metadata or {}).get(SKILL_KEY)
+        wanted = f"{self._host.name}/{skill}" if isinstance(skill, str) else self._host.name
+        try:
+            call.capabilities.require(wanted, principal=call.principal, chain=call.chain)
+        except PermissionDeniedError as error:
+            await self._host.network.audit.note(
+                AuditEntry(
+                    "denied",
+                    principal=call.principal,
+                    tenant=call.tenant,
+                    agent=self._host.full_name,
+                    target=wanted,
+                    chain=call.chain,
+                    reason=error.sentence,
+                )
+            )
+            raise
 
     async def _continue(self, message: Message, call: Call) -> TaskRecord:
         record = await self._find(message.task_id, call)
@@ -227,8 +252,8 @@ class LocalService:
         return record.page(after_sequence, max(1, limit))
 
     async def _find(self, task_id: str, call: Call) -> TaskRecord:
-        record = await self._host.network.find(task_id)
-        if record is None or record.agent != self._host.name or not record.belongs_to(call):
+        record = await self._host.network.find_for(task_id, self._host.name, call)
+        if record is None:
             raise TaskNotFoundError(f"no task {task_id!r} at {self._host.name}", task_id=task_id)
         return record
 

@@ -20,7 +20,8 @@ class TaskRow(JournalTable, table=True):
 
     seconds: the working time allowed, None for no limit. sequence: the last
     event's, which is the row's optimistic version. park: what the task waits
-    for, "" while it works. Times are seconds since the epoch.
+    for, "" while it works. capabilities: what its caller may cause, as JSON.
+    Times are seconds since the epoch.
     """
 
     __tablename__: ClassVar[Any] = "task"
@@ -50,6 +51,7 @@ class TaskRow(JournalTable, table=True):
     text: str
     created_at: float
     updated_at: float = Field(index=True)
+    capabilities: str = Field(default="[]", sa_column_kwargs={"server_default": "[]"})
 
 
 class EventRow(JournalTable, table=True):
@@ -96,3 +98,25 @@ class CommandRow(JournalTable, table=True):
     body: str
     at: float
     outcome: str = Field(default="", index=True)
+
+
+class AuditRow(JournalTable, table=True):
+    """One refusal, or one decision of a person about who may do what. Append-only.
+
+    what: `denied`, `unauthenticated`, `refused`, `approved`, ... chain: the agents
+    through whom it came, outermost first, as JSON. missed: how many rows before
+    this one were left out, because there were too many of them.
+    """
+
+    __tablename__: ClassVar[Any] = "audit"
+
+    number: int | None = Field(default=None, primary_key=True)
+    at: float
+    what: str = Field(index=True)
+    principal: str
+    tenant: str
+    agent: str
+    target: str
+    chain: str
+    reason: str
+    missed: int

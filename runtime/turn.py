@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import anyio
 
@@ -45,6 +45,7 @@ from repertory.protocol import (
 )
 from repertory.xp_store import CheckSpec, Hit, Verdict, run_check
 
+from .audit import AuditEntry
 from .budget import Purse, Usage
 from .effects import Effects
 from .errors import NetworkError
@@ -85,6 +86,7 @@ class RunningTurn:
         self._models: dict[str, Any] = {}
         self._history: Sequence[Message] = ()
         self.patience = Patience(record.seconds, self._on_park, self._on_go_on)
+        self._capabilities = record.capabilities.narrowed(host.entry.capabilities)
         self.ended = False
 
     # -- what the turn is about ------------------------------------------------
@@ -380,6 +382,7 @@ class RunningTurn:
                     budget=self._purse.left(),
                     chain=chain if wait else (),
                     traceparent=span.traceparent,
+                    capabilities=self._capabilities,
                 )
                 request = SendMessageRequest(
                     message=message,
@@ -598,6 +601,10 @@ class RunningTurn:
     # -- how it is done --------------------------------------------------------
 
     async def _permit(self, action: Action) -> None:
+        if not self._capabilities.permits(action.target):
+            await self._deny(
+                action, f"those it works for may not: {' asks '.join(self._way())}", "capabilities"
+            )
         decision = await self._host.policy.decide(action)
         if decision.verb == "ask":
             answer = await self.ask_person(
@@ -614,9 +621,27 @@ class RunningTurn:
             return
         else:
             reason = decision.reason
+        await self._deny(action, reason, decision.rule)
+
+    def _way(self) -> tuple[str, ...]:
+        """Who called whom until this agent was asked."""
+        return (self._record.principal, *self._record.chain, self._host.full_name)
+
+    async def _deny(self, action: Action, reason: str, rule: str) -> NoReturn:
+        await self._host.network.audit.note(
+            AuditEntry(
+                "denied",
+                principal=self._record.principal,
+                tenant=self._record.tenant,
+                agent=self._host.full_name,
+                target=action.target,
+                chain=self._record.chain,
+                reason=f"{rule}: {reason}",
+            )
+        )
         raise PolicyDeniedError(
             f"{self.agent} may not use {action.target}: {reason}",
-            rule=decision.rule,
+            rule=rule,
             target=action.target,
             agent=self.agent,
         )

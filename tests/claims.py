@@ -97,6 +97,11 @@ CLAIMS = (
         "The task of another answers exactly as one that does not exist.",
     ),
     Claim(
+        "a2a:delegation",
+        "runtime",
+        "A delegated call may do what each of its chain may, and its refusal names the chain.",
+    ),
+    Claim(
         "mcp:extension",
         "protocol",
         "The official SDK's client, unmodified, completes a task through the extension.",

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 import anyio.to_thread
 from sqlalchemy import MetaData
 from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from .errors import StoreError, StoreVersionError
 
@@ -122,11 +122,14 @@ class Database:
         return result
 
     async def ensure(self, metadata: MetaData, extra_ddl: Sequence[str] = ()) -> None:
-        """Create what is missing of a SQLAlchemy `MetaData`'s tables and indexes."""
+        """Create what is missing of a SQLAlchemy `MetaData`'s tables, columns and indexes.
+
+        A column that is added later has a default in SQL, so that older code still writes.
+        """
         ddl = [*_table_ddl(metadata), *extra_ddl]
 
         def create(connection: sqlite3.Connection) -> None:
-            for statement in ddl:
+            for statement in (*_column_ddl(connection, metadata), *ddl):
                 connection.execute(statement)
 
         await self.transact(create)
@@ -285,6 +288,19 @@ def _table_ddl(metadata: MetaData) -> list[str]:
         ddl.append(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
         for index in sorted(table.indexes, key=lambda each: str(each.name)):
             ddl.append(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)))
+    return ddl
+
+
+def _column_ddl(connection: sqlite3.Connection, metadata: MetaData) -> list[str]:
+    """What adds the columns that the tables of an older store lack."""
+    dialect = sqlite_dialect.dialect()
+    ddl: list[str] = []
+    for table in metadata.sorted_tables:
+        found = {row[1] for row in connection.execute(f"PRAGMA table_info({table.name})")}
+        missing = [column for column in table.columns if found and column.name not in found]
+        for column in missing:
+            told = CreateColumn(column).compile(dialect=dialect)
+            ddl.append(f"ALTER TABLE {table.name} ADD COLUMN {told}")
     return ddl
 
 

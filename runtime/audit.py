@@ -1,0 +1,109 @@
+"""The audit: who was refused what, through whom, and what persons decided about it.
+
+Rows are the journal's and only ever added. Refusals may come as fast as an attacker
+sends them, so above a rate they are counted and no longer written one by one.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic, time
+from typing import Final
+
+import orjson
+from sqlalchemy import insert
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+
+from repertory.xp_store import Database
+
+from .tables import AuditRow
+
+_BURST: Final = 100
+_PER_SECOND: Final = 5.0
+_LONGEST: Final = 500
+
+_STATEMENT = insert(AuditRow).compile(dialect=sqlite_dialect.dialect())
+_INSERT: Final = str(_STATEMENT)
+_COLUMNS: Final = tuple(_STATEMENT.positiontup or ())
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One row of the audit; see `tables.AuditRow`."""
+
+    what: str
+    principal: str = ""
+    tenant: str = ""
+    agent: str = ""
+    target: str = ""
+    chain: tuple[str, ...] = ()
+    reason: str = ""
+    at: float = 0.0
+    missed: int = 0
+
+
+class Audit:
+    """Writes and reads the audit of one journal."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._room = float(_BURST)
+        self._seen = monotonic()
+        self._missed = 0
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Add `entry`, durable when this returns; above the rate it is only counted."""
+        now = monotonic()
+        self._room = min(_BURST, self._room + (now - self._seen) * _PER_SECOND)
+        self._seen = now
+        if self._room < 1.0:
+            self._missed += 1
+            return
+        self._room -= 1.0
+        missed, self._missed = self._missed, 0
+        await write_audit(self._database, entry, missed)
+
+
+async def write_audit(database: Database, entry: AuditEntry, missed: int = 0) -> None:
+    """Add one entry, stamped with the present time; its texts are cut to a bound."""
+    values = {
+        "number": None,
+        "at": time(),
+        "what": entry.what,
+        "principal": entry.principal[:_LONGEST],
+        "tenant": entry.tenant[:_LONGEST],
+        "agent": entry.agent[:_LONGEST],
+        "target": entry.target[:_LONGEST],
+        "chain": orjson.dumps(entry.chain).decode(),
+        "reason": entry.reason[:_LONGEST],
+        "missed": missed,
+    }
+    row = tuple(values[column] for column in _COLUMNS)
+    await database.transact(lambda connection: connection.execute(_INSERT, row))
+
+
+async def read_audit(database: Database, *, limit: int = 100) -> Sequence[AuditEntry]:
+    """The newest entries, newest first."""
+
+    def unit(connection: sqlite3.Connection) -> list[AuditEntry]:
+        rows = connection.execute(
+            "SELECT what, principal, tenant, agent, target, chain, reason, at, missed FROM audit"
+            " ORDER BY number DESC LIMIT ?",
+            (limit,),
+        )
+        return [
+            AuditEntry(
+                what=row[0],
+                principal=row[1],
+                tenant=row[2],
+                agent=row[3],
+                target=row[4],
+                chain=tuple(orjson.loads(row[5])),
+                reason=row[6],
+                at=row[7],
+                missed=row[8],
+            )
+            for row in rows.fetchall()
+        ]
+
+    return await database.read(unit)
