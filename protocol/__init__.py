@@ -102,6 +102,9 @@ if TYPE_CHECKING:
         Identity,
         identity_in,
     )
+    from .interfaces import (
+        agent_interfaces,
+    )
     from .lifecycle import (
         LEGAL_MOVES,
         apply_event,
@@ -116,6 +119,12 @@ if TYPE_CHECKING:
         open_link,
         open_memory_link,
         open_stdio_link,
+    )
+    from .memory_service import (
+        Job,
+        MemoryService,
+        memory_card,
+        open_memory_service,
     )
     from .messages import (
         Artifact,
@@ -167,11 +176,11 @@ if TYPE_CHECKING:
         TaskStatus,
         TaskStatusUpdateEvent,
     )
-    from .testing import (
-        Job,
-        MemoryService,
-        memory_card,
-        open_memory_service,
+    from .webhooks import (
+        MemoryWebhookStore,
+        Webhook,
+        Webhooks,
+        WebhookStore,
     )
 
 _MODULE_OF = {
@@ -223,7 +232,7 @@ _MODULE_OF = {
     "ImplicitOAuthFlow": "cards",
     "InvalidAgentResponseError": "errors",
     "InvalidParamsError": "errors",
-    "Job": "testing",
+    "Job": "memory_service",
     "LEGAL_MOVES": "lifecycle",
     "LOCAL": "identity",
     "LOCAL_PRINCIPAL": "identity",
@@ -236,7 +245,8 @@ _MODULE_OF = {
     "ListTasksRequest": "operations",
     "ListTasksResponse": "operations",
     "McpEndpoint": "endpoints",
-    "MemoryService": "testing",
+    "MemoryService": "memory_service",
+    "MemoryWebhookStore": "webhooks",
     "Message": "messages",
     "MutualTlsSecurityScheme": "cards",
     "NumberedEvent": "operations",
@@ -277,7 +287,11 @@ _MODULE_OF = {
     "UrlRefusedError": "errors",
     "VersionNotSupportedError": "errors",
     "WELL_KNOWN_CARD": "envelope",
+    "Webhook": "webhooks",
+    "WebhookStore": "webhooks",
+    "Webhooks": "webhooks",
     "agent_app": "endpoints",
+    "agent_interfaces": "interfaces",
     "agent_message": "messages",
     "agent_server": "binding",
     "apply_event": "lifecycle",
@@ -291,13 +305,13 @@ _MODULE_OF = {
     "is_interrupted": "lifecycle",
     "is_terminal": "lifecycle",
     "mcp_endpoint": "endpoints",
-    "memory_card": "testing",
+    "memory_card": "memory_service",
     "move": "lifecycle",
     "new_id": "messages",
     "open_http_link": "links",
     "open_link": "links",
     "open_memory_link": "links",
-    "open_memory_service": "testing",
+    "open_memory_service": "memory_service",
     "open_outgoing": "outgoing",
     "open_pool": "streamable_http",
     "open_stdio_link": "links",
@@ -372,6 +386,7 @@ __all__ = [
     "ListTasksResponse",
     "McpEndpoint",
     "MemoryService",
+    "MemoryWebhookStore",
     "Message",
     "MutualTlsSecurityScheme",
     "NumberedEvent",
@@ -410,7 +425,11 @@ __all__ = [
     "UnsupportedOperationError",
     "UrlRefusedError",
     "VersionNotSupportedError",
+    "Webhook",
+    "WebhookStore",
+    "Webhooks",
     "agent_app",
+    "agent_interfaces",
     "agent_message",
     "agent_server",
     "apply_event",

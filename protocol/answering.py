@@ -14,12 +14,16 @@ from mcp.types import CLIENT_CAPABILITIES_META_KEY, MISSING_REQUIRED_CLIENT_CAPA
 
 from .cards import AgentCard
 from .envelope import (
+    A2A_VERSION,
     CANCEL_TASK,
+    CREATE_PUSH_CONFIG,
+    DELETE_PUSH_CONFIG,
     EXTENSION_ID,
     GET_EXTENDED_AGENT_CARD,
+    GET_PUSH_CONFIG,
     GET_TASK,
+    LIST_PUSH_CONFIGS,
     LIST_TASKS,
-    PUSH_CONFIG_METHODS,
     READ_TASK_EVENTS,
     SEND_MESSAGE,
     SEND_STREAMING_MESSAGE,
@@ -29,28 +33,36 @@ from .envelope import (
     error_to_wire,
 )
 from .errors import (
+    ContentTypeNotSupportedError,
     DeadlineExceededError,
-    ExtendedAgentCardNotConfiguredError,
     ExtensionSupportRequiredError,
     InvalidParamsError,
     PushNotificationNotSupportedError,
     RepertoryError,
     UnsupportedOperationError,
 )
+from .following import HOLD
 from .identity import LOCAL, Identity, identity_in
-from .lifecycle import apply_event, is_terminal
+from .lifecycle import apply_event, is_interrupted, is_terminal
+from .media_types import accepts
 from .operations import (
     CancelTaskRequest,
+    DeleteTaskPushNotificationConfigRequest,
     EventPage,
+    GetTaskPushNotificationConfigRequest,
     GetTaskRequest,
+    ListTaskPushNotificationConfigsRequest,
     ListTasksRequest,
     NumberedEvent,
     SendMessageConfiguration,
     SendMessageRequest,
+    SendMessageResponse,
     SubscribeToTaskRequest,
+    TaskPushNotificationConfig,
 )
 from .service import AgentService, Call
 from .tasks import StreamResponse, Task
+from .webhooks import Webhooks
 
 _LARGEST_PAGE: Final = 1000
 # Reads of the log that may fall between two events before a snapshot is folded from it.
@@ -108,7 +120,7 @@ class Answers:
         _require_declared(meta)
         try:
             call = call_from_meta(meta, self._identify(asker))
-            _require_extensions(self._card_of(), meta)
+            require_extensions(self._card_of(), meta)
             request = params.get("request", {})
             if not isinstance(request, dict):
                 raise InvalidParamsError("'request' holds the operation's fields", path="request")
@@ -122,12 +134,26 @@ class Answers:
 
 
 class Operations:
-    """A2A's operations: the request's ProtoJSON in, the MCP result out."""
+    """A2A's operations: the request's ProtoJSON in, the MCP result out.
 
-    def __init__(self, service: AgentService, card_of: CardOf, hold_seconds: float) -> None:
+    hold_seconds: how long a request may wait for a task; infinity where the
+    binding says that it waits until the task ends or is interrupted. version: the
+    A2A that the callers speak, in which their webhooks are told.
+    """
+
+    def __init__(
+        self,
+        service: AgentService,
+        card_of: CardOf,
+        hold_seconds: float,
+        webhooks: Webhooks | None = None,
+        version: str = A2A_VERSION,
+    ) -> None:
         self._service = service
         self._card_of = card_of
         self._hold = hold_seconds
+        self._webhooks = webhooks
+        self._version = version
 
     def plain(self) -> dict[str, "_Plain"]:
         """The operations that answer once, by method."""
@@ -138,7 +164,10 @@ class Operations:
             CANCEL_TASK: self.cancel_task,
             READ_TASK_EVENTS: self.read_task_events,
             GET_EXTENDED_AGENT_CARD: self.get_extended_agent_card,
-            **dict.fromkeys(PUSH_CONFIG_METHODS, self.refuse_push_config),
+            CREATE_PUSH_CONFIG: self.create_push_config,
+            GET_PUSH_CONFIG: self.get_push_config,
+            LIST_PUSH_CONFIGS: self.list_push_configs,
+            DELETE_PUSH_CONFIG: self.delete_push_config,
         }
 
     def streamed(self) -> dict[str, "_Streamed"]:
@@ -151,7 +180,9 @@ class Operations:
     async def send_message(
         self, raw: dict[str, Any], _: Mapping[str, Any], call: Call
     ) -> dict[str, Any]:
-        request = _sendable(raw)
+        request = self._sendable(raw)
+        if (config := _webhook_of(request)) is not None:
+            return {"response": (await self._send_with_webhook(request, config, call)).wire()}
         response = None
         left = call.seconds_left()
         with anyio.move_on_after(self._hold if left is None else min(left, self._hold)):
@@ -165,14 +196,49 @@ class Operations:
         self, push: Push, raw: dict[str, Any], _: Mapping[str, Any], call: Call
     ) -> dict[str, Any]:
         self._require_streaming()
-        request = _sendable(raw)
+        request = self._sendable(raw)
         response = await self._service.send_message(_immediately(request), call)
         if response.message is not None:
             return {"response": response.wire()}
         assert response.task is not None
+        if (config := _webhook_of(request)) is not None:
+            await self._keep_webhook(config, response.task, call)
         # A new task is told from its first event; one that goes on, from where it stands.
         after = None if request.message.task_id else 0
         return await self._push(push, response.task.id, after, call)
+
+    async def _send_with_webhook(
+        self, request: SendMessageRequest, config: TaskPushNotificationConfig, call: Call
+    ) -> SendMessageResponse:
+        """Register the webhook before the wait for the task, which may outlast the caller."""
+        response = await self._service.send_message(_immediately(request), call)
+        if response.task is None:
+            return response
+        task = response.task
+        await self._keep_webhook(config, task, call)
+        wants = request.configuration
+        if not (wants and wants.return_immediately):
+            task = await self._settled(task, call, wants.history_length if wants else None)
+        return SendMessageResponse(task=task)
+
+    async def _keep_webhook(
+        self, config: TaskPushNotificationConfig, task: Task, call: Call
+    ) -> None:
+        # A new task is told from its first event, whatever the sender wrote as its id.
+        new = config.model_copy(update={"task_id": ""})
+        await self._required_webhooks().create(new, task, call, version=self._version)
+
+    async def _settled(self, task: Task, call: Call, length: int | None) -> Task:
+        """The task once it ends or waits for someone, or as it stands after the hold."""
+        with anyio.move_on_after(self._hold):
+            seen = 0
+            while not (is_terminal(task.status.state) or is_interrupted(task.status.state)):
+                page = await self._service.read_events(task.id, seen, call, wait=HOLD)
+                seen = page.last_sequence
+                task = await self._service.get_task(
+                    GetTaskRequest(id=task.id, history_length=length), call
+                )
+        return task
 
     async def get_task(
         self, raw: dict[str, Any], _: Mapping[str, Any], call: Call
@@ -220,7 +286,7 @@ class Operations:
             request.id,
             _whole(params, "afterSequence", 0),
             call,
-            wait=min(float(wait), self._hold),
+            wait=min(float(wait), self._hold, HOLD),
             limit=min(max(1, _whole(params, "limit", 256)), _LARGEST_PAGE),
         )
         return {"response": page.wire()}
@@ -230,13 +296,65 @@ class Operations:
     ) -> dict[str, Any]:
         capabilities = self._card_of().capabilities
         if capabilities is None or not capabilities.extended_agent_card:
-            raise ExtendedAgentCardNotConfiguredError("this agent has no extended card")
+            raise UnsupportedOperationError("this agent's card offers no extended card")
         return {"response": (await self._service.get_agent_card(call)).wire()}
 
-    async def refuse_push_config(
-        self, _: dict[str, Any], __: Mapping[str, Any], ___: Call
+    async def create_push_config(
+        self, raw: dict[str, Any], _: Mapping[str, Any], call: Call
     ) -> dict[str, Any]:
-        raise _no_webhooks()
+        webhooks = self._required_webhooks()
+        config = TaskPushNotificationConfig.parse(raw)
+        if not config.task_id:
+            raise InvalidParamsError("taskId is missing; it names the task to push", path="taskId")
+        task = await self._service.get_task(GetTaskRequest(id=config.task_id), call)
+        kept = await webhooks.create(config, task, call, version=self._version)
+        return {"response": kept.wire()}
+
+    async def get_push_config(
+        self, raw: dict[str, Any], _: Mapping[str, Any], call: Call
+    ) -> dict[str, Any]:
+        webhooks = self._required_webhooks()
+        request = GetTaskPushNotificationConfigRequest.parse(raw)
+        await self._service.get_task(GetTaskRequest(id=request.task_id, history_length=0), call)
+        return {"response": (await webhooks.get(request)).wire()}
+
+    async def list_push_configs(
+        self, raw: dict[str, Any], _: Mapping[str, Any], call: Call
+    ) -> dict[str, Any]:
+        webhooks = self._required_webhooks()
+        request = ListTaskPushNotificationConfigsRequest.parse(raw)
+        await self._service.get_task(GetTaskRequest(id=request.task_id, history_length=0), call)
+        page = await webhooks.list(request)
+        return {"response": {"configs": [], "nextPageToken": "", **page.wire()}}
+
+    async def delete_push_config(
+        self, raw: dict[str, Any], _: Mapping[str, Any], call: Call
+    ) -> dict[str, Any]:
+        webhooks = self._required_webhooks()
+        request = DeleteTaskPushNotificationConfigRequest.parse(raw)
+        await self._service.get_task(GetTaskRequest(id=request.task_id, history_length=0), call)
+        await webhooks.delete(request)
+        return {"response": {}}
+
+    def _required_webhooks(self) -> Webhooks:
+        capabilities = self._card_of().capabilities
+        if self._webhooks is None or capabilities is None or not capabilities.push_notifications:
+            raise PushNotificationNotSupportedError(
+                "this agent pushes to no webhook; subscribe to the task, or read its events"
+            )
+        return self._webhooks
+
+    def _sendable(self, raw: dict[str, Any]) -> SendMessageRequest:
+        request = SendMessageRequest.parse(raw)
+        if _webhook_of(request) is not None:
+            self._required_webhooks()
+        for part in request.message.parts:
+            if part.media_type and not accepts(self._card_of(), part.media_type):
+                raise ContentTypeNotSupportedError(
+                    f"this agent takes no {part.media_type!r}; its card lists what it takes",
+                    media_type=part.media_type,
+                )
+        return request
 
     def _require_streaming(self) -> None:
         capabilities = self._card_of().capabilities
@@ -257,7 +375,8 @@ class Operations:
                 raise DeadlineExceededError(
                     f"the call's deadline passed; task {task_id} goes on", after_sequence=after
                 )
-            wait = self._hold if left is None else min(self._hold, left)
+            hold = min(self._hold, HOLD)
+            wait = hold if left is None else min(hold, left)
             page = await self._service.read_events(task_id, after, call, wait=wait)
             for numbered in page.events:
                 await push(task_id, numbered)
@@ -299,7 +418,8 @@ def _require_declared(meta: Mapping[str, Any]) -> None:
         )
 
 
-def _require_extensions(card: AgentCard, meta: Mapping[str, Any]) -> None:
+def require_extensions(card: AgentCard, meta: Mapping[str, Any]) -> None:
+    """Refuse a caller that did not declare an extension that the card requires."""
     if card.capabilities is None or not card.capabilities.extensions:
         return
     declared = declared_extensions(meta)
@@ -311,18 +431,9 @@ def _require_extensions(card: AgentCard, meta: Mapping[str, Any]) -> None:
             )
 
 
-def _sendable(raw: dict[str, Any]) -> SendMessageRequest:
-    request = SendMessageRequest.parse(raw)
+def _webhook_of(request: SendMessageRequest) -> TaskPushNotificationConfig | None:
     wants = request.configuration
-    if wants is not None and wants.task_push_notification_config is not None:
-        raise _no_webhooks()
-    return request
-
-
-def _no_webhooks() -> PushNotificationNotSupportedError:
-    return PushNotificationNotSupportedError(
-        "this agent pushes to no webhook; subscribe to the task, or read its events"
-    )
+    return None if wants is None else wants.task_push_notification_config
 
 
 def _immediately(request: SendMessageRequest) -> SendMessageRequest:

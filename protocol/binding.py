@@ -40,6 +40,7 @@ from .envelope import A2A_VERSION, BINDING_URI, CARD_RESOURCE, EXTENSION_ID
 from .following import HOLD
 from .operations import NumberedEvent
 from .service import AgentService
+from .webhooks import Webhooks
 
 Context = ServerRequestContext[Any, Any]
 
@@ -61,8 +62,12 @@ class TaskEventNotification(Notification[TaskEventParams, Literal["notifications
 
 
 class AgentServer(Server[Any]):
-    """The MCP SDK's server for one agent, with its answers at hand for `endpoints`."""
+    """The MCP SDK's server for one agent, with what `endpoints` needs for the other faces."""
 
+    service: AgentService
+    card_of: CardOf
+    identify: Identify
+    webhooks: Webhooks | None
     answers: Answers
     _middleware_of_ours: list[ServerMiddleware[Any]]
 
@@ -88,6 +93,7 @@ def agent_server(
     *,
     identify: Identify = proven_identity,
     hold_seconds: float = HOLD,
+    webhooks: Webhooks | None = None,
     on_list_tools: Callable[[Context, PaginatedRequestParams | None], Awaitable[ListToolsResult]]
     | None = None,
     on_call_tool: Callable[
@@ -100,8 +106,9 @@ def agent_server(
 
     card_of: the card as it is to be shown now; asked at every request.
     identify: who is calling, by default as `guard` proved it; a caller's own word is never
-    taken. hold_seconds: how long a request may wait for a task. The last three
-    are the MCP SDK's own, for an agent that offers its skills as tools as well.
+    taken. hold_seconds: how long a request may wait for a task. webhooks: what
+    sends push notifications, for a card that offers them. The last three are the
+    MCP SDK's own, for an agent that offers its skills as tools as well.
     """
     card = card_of()
     server = AgentServer(
@@ -124,7 +131,10 @@ def agent_server(
         )
 
     server.add_request_handler("server/discover", RequestParams, discover)
-    server.offer(Answers(Operations(service, card_of, hold_seconds), card_of, identify))
+    server.service, server.card_of, server.identify = service, card_of, identify
+    server.webhooks = webhooks
+    operations = Operations(service, card_of, hold_seconds, webhooks)
+    server.offer(Answers(operations, card_of, identify))
     return server
 
 

@@ -1,6 +1,8 @@
 """Agents under HTTP: one MCP endpoint each, and the cards where A2A clients look.
 
     /agents/{name}/mcp                              MCP, with the binding
+    /agents/{name}/jsonrpc                          A2A's JSON-RPC
+    /agents/{name}/rest/…                           A2A's HTTP+JSON, and its openapi.json
     /agents/{name}/.well-known/agent-card.json      the agent's card
     /.well-known/agent-card.json                    the card, where there is one agent
 
@@ -12,8 +14,9 @@ where is decided here (Host and Origin), who a caller is by `identify` of
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 from mcp import MCPError
@@ -31,9 +34,13 @@ from mcp.types import (
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .a2a_03 import card_fields_03
 from .answering import CardOf
 from .binding import AgentServer
 from .envelope import MCP_VERSION, WELL_KNOWN_CARD
+from .http_json import HttpJsonFace
+from .jsonrpc import JsonRpcFace
+from .requests import Asked, answer
 
 LOOPBACK_HOSTS: Final = ("127.0.0.1:*", "localhost:*", "[::1]:*")
 LOOPBACK_ORIGINS: Final = ("http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*")
@@ -41,6 +48,8 @@ LARGEST_REQUEST: Final = 4 * 1024 * 1024
 _GUARDED: Final = (b"host", b"origin", b"content-type", b"accept")
 _COUNTING: Final = frozenset({*_GUARDED, b"content-length", b"mcp-method", b"mcp-protocol-version"})
 _MOST_KNOWN: Final = 256
+# How long a client may go on with a card that it has.
+_CARD_SECONDS: Final = 300
 
 _log = logging.getLogger(__name__)
 
@@ -79,9 +88,9 @@ class McpEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._running and (headers := self._shortcut.fits(scope)) is not None:
             body, receive = await _whole_body(receive)
-            answer = await self._shortcut.answer(scope, headers, body)
-            if answer is not None:
-                await _answer(send, *answer)
+            short = await self._shortcut.answer(scope, headers, body)
+            if short is not None:
+                await answer(send, *short)
                 return
         await self._sdk.asgi_app(scope, receive, send)
 
@@ -159,7 +168,7 @@ class _Shortcut:
         reply: dict[str, Any] = {"jsonrpc": "2.0", "id": message["id"]}
         status = 200
         try:
-            asked = _Asked(message["params"], Request(scope))
+            asked = Asked(message["params"], Request(scope))
             result = await self._server.answers.answer(method, asked)
             reply["result"] = {**result, "resultType": "complete", "_meta": self._stamp}
         except MCPError as error:
@@ -169,13 +178,6 @@ class _Shortcut:
             _log.exception("%s broke", method)
             reply["error"] = {"code": INTERNAL_ERROR, "message": "Internal server error"}
         return status, orjson.dumps(reply)
-
-
-class _Asked(NamedTuple):
-    """An `Asker` over HTTP."""
-
-    params: Mapping[str, Any]
-    request: Request
 
 
 def _well_formed(body: bytes, method: str) -> dict[str, Any] | None:
@@ -221,28 +223,51 @@ class AgentApp:
 
     def __init__(
         self,
-        endpoints: Mapping[str, McpEndpoint],
+        servers: Mapping[str, Server[Any]],
         cards: Mapping[str, CardOf],
         security: TransportSecuritySettings,
         entry: str = "",
         pages: Mapping[str, PageOf] = MappingProxyType({}),
     ) -> None:
-        self._endpoints = dict(endpoints)
+        self._servers = dict(servers)
+        self._endpoints = {
+            name: McpEndpoint(server, security, LARGEST_REQUEST) for name, server in servers.items()
+        }
         self._routes: dict[str, ASGIApp] = {
             path: json_page(page_of, security) for path, page_of in pages.items()
         }
-        for name, endpoint in endpoints.items():
-            self._routes[f"/agents/{name}/mcp"] = endpoint
+        self._below: dict[str, ASGIApp] = {}
+        for name, server in servers.items():
+            self._routes[f"/agents/{name}/mcp"] = self._endpoints[name]
+            if isinstance(server, AgentServer):
+                self._offer_a2a(name, server, security)
         for name, card_of in cards.items():
             self._routes[f"/agents/{name}{WELL_KNOWN_CARD}"] = card_page(card_of, security)
         entry = entry or (next(iter(cards)) if len(cards) == 1 else "")
         if entry:
             self._routes[WELL_KNOWN_CARD] = card_page(cards[entry], security)
 
+    def _offer_a2a(
+        self, name: str, server: AgentServer, security: TransportSecuritySettings
+    ) -> None:
+        """A2A's two standard bindings over HTTP, beside the agent's MCP endpoint."""
+        parts = (server.service, server.card_of, server.identify, server.webhooks, LARGEST_REQUEST)
+        rest, prefix = HttpJsonFace(*parts), f"/agents/{name}/rest"
+
+        async def below(scope: Scope, receive: Receive, send: Send) -> None:
+            path = _path_of(scope).removeprefix(prefix) or "/"
+            await rest.respond(path, scope, receive, send)
+
+        self._routes[f"/agents/{name}/jsonrpc"] = host_checked(JsonRpcFace(*parts), security)
+        self._below[prefix] = host_checked(below, security)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve requests while the block runs; for an app mounted in another's lifespan."""
         async with AsyncExitStack() as stack:
+            for server in self._servers.values():
+                if isinstance(server, AgentServer) and server.webhooks is not None:
+                    await stack.enter_async_context(server.webhooks.running())
             for endpoint in self._endpoints.values():
                 await stack.enter_async_context(endpoint.running())
             yield
@@ -251,12 +276,17 @@ class AgentApp:
         if scope["type"] == "lifespan":
             await _lifespan(self.running, receive, send)
             return
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        route = self._routes.get(path) if scope["type"] == "http" else None
+        route = self._route_of(_path_of(scope)) if scope["type"] == "http" else None
         if route is None:
-            await _answer(send, 404, b'{"error":"no agent here"}')
+            await answer(send, 404, b'{"error":"no agent here"}')
             return
         await route(scope, receive, send)
+
+    def _route_of(self, path: str) -> ASGIApp | None:
+        if (route := self._routes.get(path)) is not None:
+            return route
+        # /agents/{name}/rest/…: the first four segments name the face.
+        return self._below.get("/".join(path.split("/", 4)[:4]))
 
 
 def agent_app(
@@ -273,31 +303,72 @@ def agent_app(
     entry: the agent whose card stands at the root; without one, the only agent's.
     pages: further JSON pages by path, under the same Host and Origin checks.
     """
-    security = _security(allowed_hosts, allowed_origins)
-    endpoints = {
-        name: McpEndpoint(server, security, LARGEST_REQUEST) for name, server in servers.items()
-    }
-    return AgentApp(endpoints, cards, security, entry, pages)
+    return AgentApp(servers, cards, _security(allowed_hosts, allowed_origins), entry, pages)
 
 
 def card_page(card_of: CardOf, security: TransportSecuritySettings | None = None) -> ASGIApp:
-    """Serve a card as `application/json`, to GET and HEAD only."""
-    return json_page(lambda: card_of().wire(), security)
+    """Serve a card as `application/json`, to GET and HEAD only, also to clients of A2A 0.3.
+
+    They find its fields beside those of 1.0, where an interface of the card speaks 0.3.
+    """
+
+    def page() -> dict[str, Any]:
+        card = card_of()
+        return {**card.wire(), **card_fields_03(card)}
+
+    return json_page(page, security, max_age=_CARD_SECONDS)
 
 
-def json_page(page_of: PageOf, security: TransportSecuritySettings | None = None) -> ASGIApp:
-    """Serve what `page_of` gives at each request as `application/json`, to GET and HEAD only."""
-    guard = TransportSecurityMiddleware(security) if security else None
+def json_page(
+    page_of: PageOf, security: TransportSecuritySettings | None = None, *, max_age: int = 0
+) -> ASGIApp:
+    """Serve what `page_of` gives at each request as `application/json`, to GET and HEAD only.
+
+    With `max_age`, in seconds, it may be kept, and is asked for anew by its ETag.
+    """
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
-        if guard and (refusal := await guard.validate_request(Request(scope))) is not None:
-            await refusal(scope, receive, send)
-        elif scope["method"] not in ("GET", "HEAD"):
-            await _answer(send, 405, b"", (b"allow", b"GET, HEAD"))
-        else:
-            await _answer(send, 200, orjson.dumps(page_of()), head=scope["method"] == "HEAD")
+        if scope["method"] not in ("GET", "HEAD"):
+            await answer(send, 405, b"", (b"allow", b"GET, HEAD"))
+            return
+        body = orjson.dumps(page_of())
+        if not max_age:
+            await answer(send, 200, body, head=scope["method"] == "HEAD")
+            return
+        tag = f'"{sha256(body).hexdigest()[:32]}"'.encode()
+        kept = ((b"cache-control", f"max-age={max_age}".encode()), (b"etag", tag))
+        asked = dict(scope["headers"]).get(b"if-none-match", b"")
+        if tag in {each.strip().removeprefix(b"W/") for each in asked.split(b",")}:
+            await send({"type": "http.response.start", "status": 304, "headers": list(kept)})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await answer(send, 200, body, *kept, head=scope["method"] == "HEAD")
 
-    return page
+    return page if security is None else host_checked(page, security)
+
+
+def host_checked(app: ASGIApp, security: TransportSecuritySettings) -> ASGIApp:
+    """Refuse requests whose Host or Origin is not allowed, before `app` sees them."""
+    middleware = TransportSecurityMiddleware(security)
+    known: set[tuple[tuple[bytes, bytes], ...]] = set()
+
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+        names = tuple(each for each in scope["headers"] if each[0] in (b"host", b"origin"))
+        if names not in known:
+            refusal = await middleware.validate_request(Request(scope))
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
+            if len(known) < _MOST_KNOWN:
+                known.add(names)
+        await app(scope, receive, send)
+
+    return checked
+
+
+def _path_of(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _security(hosts: Sequence[str], origins: Sequence[str]) -> TransportSecuritySettings:
@@ -306,18 +377,6 @@ def _security(hosts: Sequence[str], origins: Sequence[str]) -> TransportSecurity
         allowed_hosts=list(hosts),
         allowed_origins=list(origins),
     )
-
-
-async def _answer(
-    send: Send, status: int, body: bytes, *more: tuple[bytes, bytes], head: bool = False
-) -> None:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *more,
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if head else body})
 
 
 async def _lifespan(

@@ -49,12 +49,10 @@ CANCEL_TASK: Final = "a2a/CancelTask"
 SUBSCRIBE_TO_TASK: Final = "a2a/SubscribeToTask"
 READ_TASK_EVENTS: Final = "a2a/ReadTaskEvents"
 GET_EXTENDED_AGENT_CARD: Final = "a2a/GetExtendedAgentCard"
-PUSH_CONFIG_METHODS: Final = (
-    "a2a/CreateTaskPushNotificationConfig",
-    "a2a/GetTaskPushNotificationConfig",
-    "a2a/ListTaskPushNotificationConfigs",
-    "a2a/DeleteTaskPushNotificationConfig",
-)
+CREATE_PUSH_CONFIG: Final = "a2a/CreateTaskPushNotificationConfig"
+GET_PUSH_CONFIG: Final = "a2a/GetTaskPushNotificationConfig"
+LIST_PUSH_CONFIGS: Final = "a2a/ListTaskPushNotificationConfigs"
+DELETE_PUSH_CONFIG: Final = "a2a/DeleteTaskPushNotificationConfig"
 
 VERSION_KEY: Final = "a2a-version"
 EXTENSIONS_KEY: Final = "a2a-extensions"
@@ -139,7 +137,8 @@ def call_from_meta(meta: Mapping[str, Any], identity: Identity) -> Call:
         InvalidParamsError: An entry has not the shape that docs/binding.md gives it.
     """
     version = meta.get(VERSION_KEY, A2A_VERSION)
-    if version != A2A_VERSION:
+    # A2A 1.0, 3.6: a patch number does not count.
+    if not isinstance(version, str) or ".".join(version.split(".")[:2]) != A2A_VERSION:
         raise VersionNotSupportedError(
             f"A2A {version!r} is not spoken here; supported: {A2A_VERSION!r}",
             version=str(version),
@@ -162,6 +161,22 @@ def call_from_meta(meta: Mapping[str, Any], identity: Identity) -> Call:
         traceparent=trace if isinstance(trace, str) else "",
         tracestate=state if isinstance(state, str) else "",
     )
+
+
+def meta_of_headers(request: Any) -> dict[str, Any]:
+    """A2A's service parameters and the trace in an HTTP request, as `_meta` has them.
+
+    A version may stand in the query as well (A2A 1.0, 3.6.1). request: Starlette's.
+    """
+    headers = request.headers
+    version = headers.get(VERSION_KEY) or request.query_params.get("A2A-Version", "")
+    meta = {VERSION_KEY: version.strip()}
+    if listed := headers.getlist(EXTENSIONS_KEY):
+        meta[EXTENSIONS_KEY] = ",".join(listed)
+    for name in ("traceparent", "tracestate"):
+        if (value := headers.get(name)) is not None:
+            meta[name] = value
+    return meta
 
 
 def declared_extensions(meta: Mapping[str, Any]) -> frozenset[str]:

@@ -2,11 +2,13 @@
 
 from repertory import __version__
 from repertory.protocol import (
+    A2A_VERSION,
     BINDING_URI,
     AgentCapabilities,
     AgentCard,
     AgentInterface,
     AgentSkill,
+    agent_interfaces,
 )
 
 from .manifest import Manifest
@@ -14,13 +16,16 @@ from .manifest import Manifest
 _MODES = ("text/plain", "application/json")
 
 
-def card_of_entry(manifest: Manifest, agent: str, url: str = "") -> AgentCard:
+def card_of_entry(manifest: Manifest, agent: str, place: str = "") -> AgentCard:
     """The card of an agent of the manifest.
 
-    url: where it is served over the binding, "" while it is served nowhere.
+    place: the agent's own URL, below which its faces are served; "" while it is
+    served nowhere, or elsewhere.
     """
     entry = manifest.agents[agent]
-    served_at = url or entry.url or ""
+    elsewhere = AgentInterface(
+        url=entry.url or "stdio:", protocol_binding=BINDING_URI, protocol_version=A2A_VERSION
+    )
     skills = [
         AgentSkill(
             id=skill.id,
@@ -38,13 +43,13 @@ def card_of_entry(manifest: Manifest, agent: str, url: str = "") -> AgentCard:
         name=agent,
         description=entry.description or f"{agent} of {manifest.network}",
         version=__version__,
-        supported_interfaces=tuple(
-            AgentInterface(url=each, protocol_binding=BINDING_URI, protocol_version="1.0")
-            for each in (served_at,)
-            if each
-        ),
+        supported_interfaces=agent_interfaces(place)
+        if place
+        else (elsewhere,)
+        if entry.url
+        else (),
         capabilities=AgentCapabilities(
-            streaming=True, push_notifications=False, extended_agent_card=True
+            streaming=True, push_notifications=bool(place), extended_agent_card=True
         ),
         default_input_modes=_MODES,
         default_output_modes=_MODES,

@@ -120,3 +120,19 @@ class AuditRow(JournalTable, table=True):
     chain: str
     reason: str
     missed: int
+
+
+class WebhookRow(JournalTable, table=True):
+    """Where a task's events are pushed, and up to which one they were delivered."""
+
+    __tablename__: ClassVar[Any] = "webhook"
+
+    agent: str = Field(primary_key=True)
+    task_id: str = Field(primary_key=True)
+    config_id: str = Field(primary_key=True)
+    tenant: str
+    principal: str
+    config: str
+    sent: int
+    done: int = Field(index=True)
+    version: str

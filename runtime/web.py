@@ -1,6 +1,8 @@
 """A network under HTTP: each agent over the binding, the cards, and a health page.
 
-    /agents/{name}/mcp                              MCP 2026-07-28 with the binding
+    /agents/{name}/mcp                              MCP, with the binding
+    /agents/{name}/jsonrpc                          A2A's JSON-RPC, 1.0 and 0.3
+    /agents/{name}/rest/…                           A2A's HTTP+JSON
     /agents/{name}/.well-known/agent-card.json      an agent's card
     /.well-known/agent-card.json                    the entry agent's card
     /health                                         what runs, as JSON
@@ -32,9 +34,11 @@ from repertory.protocol import (
     GetTaskRequest,
     ListTasksRequest,
     ListTasksResponse,
+    OutgoingRules,
     SendMessageRequest,
     SendMessageResponse,
     Task,
+    Webhooks,
     agent_app,
     agent_server,
 )
@@ -43,6 +47,7 @@ from .cards import card_of_entry
 from .errors import PortInUseError
 from .network import Network
 from .telemetry import Telemetry
+from .webhooks import JournalWebhooks
 
 
 class TracedService:
@@ -98,25 +103,30 @@ def network_app(
     *,
     allowed_hosts: Sequence[str] = LOOPBACK_HOSTS,
     allowed_origins: Sequence[str] = LOOPBACK_ORIGINS,
+    outgoing: OutgoingRules = OutgoingRules(),
 ) -> AgentApp:
     """The network as an ASGI app; its `running()` must surround its use when mounted.
 
     base_url: where it is reachable, without a trailing slash; it goes into the
     cards, so that who reads one knows where to call. allowed_hosts,
-    allowed_origins: the Host and Origin headers that are answered.
+    allowed_origins: the Host and Origin headers that are answered. outgoing: which
+    URLs webhooks may have.
     """
     for name in network.local_agents:
-        url = f"{base_url}/agents/{name}/mcp" if base_url else ""
-        network.replace_card(name, card_of_entry(network.manifest, name, url))
+        place = f"{base_url}/agents/{name}" if base_url else ""
+        network.replace_card(name, card_of_entry(network.manifest, name, place))
     cards: dict[str, Callable[[], AgentCard]] = {
         name: partial(network.card_of, name) for name in network.local_agents
     }
-    servers: dict[str, Any] = {
-        name: agent_server(
-            TracedService(name, network.service(name), network.telemetry), card_of=cards[name]
+    store = JournalWebhooks(network.journal.database)
+    servers: dict[str, Any] = {}
+    for name in network.local_agents:
+        service = TracedService(name, network.service(name), network.telemetry)
+        servers[name] = agent_server(
+            service,
+            card_of=cards[name],
+            webhooks=Webhooks(name, service, store, outgoing),
         )
-        for name in network.local_agents
-    }
     entry = network.manifest.entry
     return agent_app(
         servers,

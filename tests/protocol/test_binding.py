@@ -42,7 +42,6 @@ from repertory.protocol import (
     CallCycleError,
     CancelTaskRequest,
     EventPage,
-    ExtendedAgentCardNotConfiguredError,
     ExtensionSupportRequiredError,
     GetTaskRequest,
     Identity,
@@ -423,22 +422,19 @@ async def test_webhooks_are_refused_by_name(http_agent: Any) -> None:
 async def test_what_a_card_does_not_offer_is_refused() -> None:
     """Spec: A2A 3.3.4, capabilities are validated."""
     required = AgentExtension(uri="https://example.org/must", required=True)
-    cards = {
-        UnsupportedOperationError: AgentCapabilities(),
-        ExtendedAgentCardNotConfiguredError: AgentCapabilities(streaming=True),
-        ExtensionSupportRequiredError: AgentCapabilities(streaming=True, extensions=(required,)),
-    }
+    stream, extended = "a2a/SendStreamingMessage", "a2a/GetExtendedAgentCard"
+    must = AgentCapabilities(streaming=True, extensions=(required,))
+    refused: list[tuple[type[RepertoryError], AgentCapabilities, str]] = [
+        (UnsupportedOperationError, AgentCapabilities(), stream),
+        (UnsupportedOperationError, AgentCapabilities(streaming=True), extended),
+        (ExtensionSupportRequiredError, must, extended),
+    ]
     async with open_memory_service(obedient) as service:
-        for error, capabilities in cards.items():
+        for error, capabilities, method in refused:
             card = memory_card(capabilities=capabilities)
             server = agent_server(service, lambda card=card: card)  # type: ignore[misc] # mypy cannot infer a lambda's default
             extensions = [advertise(EXTENSION_ID)]
             async with Client(server, mode="2026-07-28", extensions=extensions) as client:
-                method = (
-                    "a2a/SendStreamingMessage"
-                    if error is UnsupportedOperationError
-                    else "a2a/GetExtendedAgentCard"
-                )
                 with pytest.raises(error):
                     await vendor(client, method, say("shout").wire())
 

@@ -214,7 +214,9 @@ async def test_clients_that_are_not_ours_complete_durable_tasks(tmp_path: Path) 
             register_binding(factory)
             async with httpx.AsyncClient() as http:
                 card = (await http.get(f"{url}/agents/asker/.well-known/agent-card.json")).json()
-            async with factory.create(ParseDict(card, a2a.AgentCard())) as a2a_client:
+            async with factory.create(
+                ParseDict(card, a2a.AgentCard(), ignore_unknown_fields=True)
+            ) as a2a_client:
                 first = user_message("please").wire()
                 events = a2a_client.send_message(
                     ParseDict({"message": first}, a2a.SendMessageRequest())

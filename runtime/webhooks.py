@@ -1,0 +1,68 @@
+"""Webhooks in the journal: `repertory.protocol.WebhookStore` in SQL."""
+
+import sqlite3
+from typing import Any
+
+import orjson
+
+from repertory.protocol import TaskPushNotificationConfig, Webhook
+from repertory.xp_store import Database
+
+_COLUMNS = "agent, task_id, config_id, tenant, principal, config, sent, done, version"
+
+
+class JournalWebhooks:
+    """Keeps the webhooks of a network beside its tasks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, webhook: Webhook) -> None:
+        row = (
+            *webhook.key,
+            webhook.tenant,
+            webhook.principal,
+            orjson.dumps(webhook.config.wire()).decode(),
+            webhook.sent,
+            int(webhook.done),
+            webhook.version,
+        )
+        await self._database.transact(
+            lambda connection: connection.execute(
+                f"INSERT OR REPLACE INTO webhook ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", row
+            )
+        )
+
+    async def of_task(self, agent: str, task_id: str) -> list[Webhook]:
+        return await self._select("agent=? AND task_id=? ORDER BY config_id", agent, task_id)
+
+    async def remove(self, agent: str, task_id: str, config_id: str) -> None:
+        await self._database.transact(
+            lambda connection: connection.execute(
+                "DELETE FROM webhook WHERE agent=? AND task_id=? AND config_id=?",
+                (agent, task_id, config_id),
+            )
+        )
+
+    async def unfinished(self, agent: str) -> list[Webhook]:
+        return await self._select("agent=? AND done=0 ORDER BY task_id", agent)
+
+    async def _select(self, where: str, *values: str) -> list[Webhook]:
+        def unit(connection: sqlite3.Connection) -> list[Webhook]:
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM webhook WHERE {where}", values)
+            return [_webhook_of(row) for row in rows.fetchall()]
+
+        return await self._database.read(unit)
+
+
+def _webhook_of(row: tuple[Any, ...]) -> Webhook:
+    agent, _, _, tenant, principal, config, sent, done, version = row
+    return Webhook(
+        agent=agent,
+        tenant=tenant,
+        principal=principal,
+        config=TaskPushNotificationConfig.parse(config),
+        sent=sent,
+        done=bool(done),
+        version=version,
+    )
