@@ -18,7 +18,7 @@ DEFAULT_TENANT: Final = "default"
 IDENTITY_KEY: Final = "repertory.identity"
 """Where an ASGI scope holds the `Identity` that `guard` proved."""
 
-CAPABILITY: Final = pattern(r"[\w*?-][\w.*?/-]{0,199}")
+CAPABILITY: Final = pattern(r"(?=.{1,200}\Z)[\w*?-][\w.*?-]*(/[\w*?-][\w.*?-]*)?")
 _MOST_SETS: Final = 64
 _MOST_NAMES: Final = 256
 
@@ -41,6 +41,12 @@ class Capabilities:
         return all(
             any(fnmatchcase(name, each) or fnmatchcase(agent, each) for each in names)
             for names in self.sets
+        )
+
+    def reaches(self, agent: str) -> bool:
+        """Whether `agent` may be asked for anything, be it for one of its skills alone."""
+        return all(
+            any(fnmatchcase(agent, each.partition("/")[0]) for each in names) for names in self.sets
         )
 
     def narrowed(self, names: Iterable[str] | None) -> "Capabilities":
@@ -114,6 +120,8 @@ class Identity:
 
 
 LOCAL: Final = Identity()
+NOBODY: Final = Identity("nobody", "", EVERYTHING.narrowed(()))
+"""Who asks for what is told to everybody, and for nothing else."""
 
 
 def identity_in(scope: Mapping[str, Any]) -> Identity:

@@ -39,7 +39,7 @@ ToolName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(\.[\w./-]+)?$"
 CapabilityName = Annotated[
     str,
     Field(
-        pattern=r"^[\w*?-][\w.*?/-]*$",
+        pattern=r"^[\w*?-][\w.*?-]*(/[\w*?-][\w.*?-]*)?$",
         max_length=200,
         description="An agent ('clerk'), a skill ('clerk/reading') or a tool ('books.post');"
         " '*' and '?' match as in file names.",

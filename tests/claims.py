@@ -112,6 +112,16 @@ CLAIMS = (
         "A tool server is spoken to in the version it knows, stateless or with a handshake.",
     ),
     Claim(
+        "mcp:rebinding",
+        "protocol",
+        "A foreign Host or Origin is refused on every path of a listener.",
+    ),
+    Claim(
+        "mcp:resource-server",
+        "protocol",
+        "A token counts when its issuer, audience, expiry, algorithm, key and scopes all do.",
+    ),
+    Claim(
         "mcp:outgoing",
         "protocol",
         "No URL that a stranger names is called at an address that is not public.",
