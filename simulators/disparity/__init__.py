@@ -1,0 +1,50 @@
+"""The disparity analyst and supervisor: how agents behave differently from humans.
+
+After "The Agent Behavior: Model, Governance and Challenges" (arXiv 2508.14415), which
+names a lifecycle of six stages and five dimensions and leaves their measurement open;
+what is measured here, and how it is judged, is ours. Every name loads when first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .analysis import Analysis, Settings, analyze
+    from .events import Event, EventTable
+    from .labels import Labels, load_labels
+    from .readers import load_events
+
+_MODULE_OF = {
+    "Analysis": "analysis",
+    "Event": "events",
+    "EventTable": "events",
+    "Labels": "labels",
+    "Settings": "analysis",
+    "analyze": "analysis",
+    "load_events": "readers",
+    "load_labels": "labels",
+}
+
+__all__ = [
+    "Analysis",
+    "Event",
+    "EventTable",
+    "Labels",
+    "Settings",
+    "analyze",
+    "load_events",
+    "load_labels",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
