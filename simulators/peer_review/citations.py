@@ -152,7 +152,8 @@ def references_of(
             )
             out.append(unit)
             flat = flatten(unit.text).text
-            if key is None and found:
+            cut = begin == 0 and not key and found and not _YEAR.search(found[-1].text)
+            if found and (key is None or cut):
                 found[-1].text += " " + flat  # An entry that its page's end cut.
             else:
                 found.append(_Entry(key or "", unit, flat))

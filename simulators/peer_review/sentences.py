@@ -16,8 +16,7 @@ _ABBREVIATED = re.compile(rf"(?:^|[\s(\[]){_SHORT}\.$")
 _BROKEN = re.compile(r"([^\W\d_])[-‐]\n\s*(?=[a-zà-ÿ])")
 # Compounds keep their hyphen when a line breaks at it; these first parts are seldom cut words.
 _COMPOUND = re.compile(
-    r"(?:^|[^\w-])(?:self|non|semi|multi|cross|high|low|well|long|short|state|two|three|four|one|pre|post"
-    r"|co|sub|meta|in|on|of|to|end|per|large|small|fine|real|time|data|zero|few|open|closed|half|full"
+    r"(?:^|[^\w-])(?:self|cross|high|low|well|state|two|three|four|half|large|small|long|short|data|real"
     r"|[A-Z][A-Za-z]*\d+|[A-Z]{2,})[-‐]\n$"
 )
 
