@@ -247,7 +247,7 @@ def _floats_used(manuscript: Manuscript, body: Sequence[Sentence]) -> Item | Non
 
 def label_anchor(unit: Unit) -> Anchor:
     """An anchor at a figure's or table's label."""
-    kind = "table" if unit.kind == "table" else "equation" if unit.kind == "equation" else "figure"
+    kind = unit.kind if unit.kind == "table" or unit.kind == "equation" else "figure"
     return Anchor(
         page=unit.page, kind=kind, ref=unit.label, start=unit.start, end=unit.end, valid=True
     )

@@ -113,8 +113,8 @@ def check_means(manuscript: Manuscript) -> tuple[Findings, Findings]:
         sizes = [
             (m.start(), int((m["n"] or m["m"]).replace(",", ""))) for m in _SIZE.finditer(text)
         ]
-        found = [
-            (m.start("mean"), m.end(), m["mean"].replace("−", "-"), None)
+        found: list[tuple[int, int, str, str]] = [
+            (m.start("mean"), m.end(), m["mean"].replace("−", "-"), "")
             for m in _MEAN.finditer(text)
         ]
         found += [(m.start(), m.end(), m["mean"], m["sd"]) for m in _PLUS.finditer(text)]
@@ -128,7 +128,7 @@ def check_means(manuscript: Manuscript) -> tuple[Findings, Findings]:
                 continue
             sd = beside
             deviation = _SD.search(text, end, end + 40)
-            if sd is None and deviation:
+            if not sd and deviation:
                 sd, end = deviation["sd"], deviation.end()
             _judge(grim, grimmer, sentence, (at, end), mean, sd, n, items)
     return grim, grimmer
@@ -140,7 +140,7 @@ def _judge(
     sentence: Sentence,
     place: tuple[int, int],
     mean: str,
-    sd: str | None,
+    sd: str,
     n: int,
     items: frozenset[int],
 ) -> None:
@@ -158,7 +158,7 @@ def _judge(
             [sentence.anchor(*place)],
         )
         return
-    if sd is None or n < 3:
+    if not sd or n < 3:
         return
     grimmer.applied += 1
     if not any(n * k > 10 ** _decimals(mean) or fits_grimmer(mean, sd, n, k) for k in fitting):

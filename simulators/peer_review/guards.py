@@ -27,8 +27,8 @@ def disclose(
     said: what else is to be told, one sentence each.
     """
     wrote: dict[str, int] = {}
-    for written in (*issues, *strengths):
-        wrote[written.author] = wrote.get(written.author, 0) + 1
+    for author in (*(i.author for i in issues), *(s.author for s in strengths)):
+        wrote[author] = wrote.get(author, 0) + 1
     models = tuple(sorted(name for name in wrote if name != "rules"))
     urls = tuple(sorted({served[name] for name in models if served.get(name)}))
     told = [

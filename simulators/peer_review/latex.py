@@ -80,7 +80,7 @@ def _macros(source: str, body: str) -> str:
     pattern = r"\\(?:newcommand|renewcommand|def)\*?\s*\{?\\([A-Za-z]+)\}?\s*" + _ARGUMENT
     for name, text in re.findall(pattern, source):
         if "#" not in text and len(text) < 80 and not re.search(rf"\\{name}\b", text):
-            body = re.sub(rf"\\{name}(?![A-Za-z])(?:\{{\}})?", lambda _, t=text: t, body)
+            body = re.sub(rf"\\{name}(?![A-Za-z])(?:\{{\}})?", text.replace("\\", "\\\\"), body)
     return body
 
 

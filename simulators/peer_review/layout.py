@@ -162,16 +162,15 @@ def _gutter(runs: Sequence[Run]) -> float | None:
     width = right_edge - left_edge
     if width < 100:
         return None
-    best: tuple[float, float] | None = None
+    best, gutter = (float("inf"), 0.0), left_edge
     centre = (left_edge + right_edge) / 2
     steps = int(width * (_MIDDLE[1] - _MIDDLE[0]) / 2)
     for step in range(steps + 1):
         x = left_edge + width * _MIDDLE[0] + 2 * step
         crossed = sum(len(r.text) for r in runs if r.left < x - 3 and r.right > x + 3)
         rank = (crossed, abs(x - centre))
-        if best is None or rank < best:
+        if rank < best:
             best, gutter = rank, x
-    assert best is not None
     share = best[0] / sum(len(r.text) for r in runs)
     inside = [r for r in runs if not (r.left < gutter - 3 and r.right > gutter + 3)]
     sides = _sides(inside, gutter, left_edge, right_edge, at_least=4)

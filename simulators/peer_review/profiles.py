@@ -80,7 +80,7 @@ class Profile(Frozen):
 
 def shipped() -> dict[str, str]:
     """The profiles of the package: name to YAML."""
-    folder = resources.files(__package__).joinpath("profiles")
+    folder = resources.files("repertory.simulators.peer_review").joinpath("profiles")
     found = {
         entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")
         for entry in folder.iterdir()

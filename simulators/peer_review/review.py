@@ -1,8 +1,7 @@
 """A review without a network: the same steps as the agents take, in one function."""
 
 from collections.abc import Mapping, Sequence
-
-from repertory import __version__
+from importlib.metadata import version
 
 from .anchors import anchored, checked
 from .argument import ArgumentMap, map_arguments
@@ -97,7 +96,7 @@ def assemble(
             model=", ".join(disclosure.models) or "rules",
             prompts=prompts,
             seed=seed,
-            version=__version__,
+            version=version("repertory"),
         ),
         task=profile.task,
         status=ADVISORY,

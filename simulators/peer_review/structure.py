@@ -204,7 +204,7 @@ def _parts(
         return
     caption = _CAPTION.match(block.lstrip("*_ !["))
     if caption and (caption["end"] or len(block) < 300):
-        what = "table" if caption["what"].lower().startswith("tab") else "figure"
+        what: UnitKind = "table" if caption["what"].lower().startswith("tab") else "figure"
         name = "Table" if what == "table" else "Figure"
         if caption["what"].lower() in {"algorithm", "scheme"}:
             name = caption["what"].capitalize()
