@@ -5,6 +5,7 @@ or of the process, takes it up again. Who is restarted is `supervisor`'s to
 decide and `network`'s to do.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +32,7 @@ from repertory.protocol import (
     TaskStatusUpdateEvent,
     agent_message,
 )
+from repertory.xp_store import PackForgottenError
 
 from .errors import did_you_mean, listed
 from .mailbox import Mailbox
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from .telemetry import Telemetry
     from .tools import ToolBox
 
+_log = logging.getLogger(__name__)
 # Earlier tasks of a context that are looked at for its history.
 _HISTORY_TASKS = 50
 # Characters per token, near enough to bound a memory by.
@@ -361,7 +364,16 @@ class AgentHost:
             "quarantined" if decision.verb == "ask" else "candidate"
         )
         draft = pack_draft(self, turn, record, state, message, status=status)
-        return self.network.packs.unit(draft)
+        unit = self.network.packs.unit(draft)
+
+        def write(connection: Any) -> None:
+            try:
+                unit(connection)
+            except PackForgottenError:
+                # What it used was forgotten while it worked, and its steps hold it still.
+                _log.warning("task %s leaves no pack: it used one that was forgotten", record.id)
+
+        return write
 
 
 def _only(error: Exception) -> Exception:

@@ -188,4 +188,5 @@ def _origin(
         prompt_digest=asked.key.split(":")[1] if asked is not None else "",
         tool_versions={name: _version(spec) for name, spec in host.tool_specs.items()},
         seed=asked.request.get("seed") if asked is not None else None,
+        principal=record.principal,
     )

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .admission import AdmissionStatus
     from .checker import Checker, Limits, open_checker, run_check
     from .checks import CheckSpec, Verdict
     from .database import Database, Durability, open_database, sqlite_path
@@ -18,19 +19,24 @@ if TYPE_CHECKING:
         CheckError,
         DraftInvalidError,
         IndexUnavailableError,
+        PackForgottenError,
         PackNotFoundError,
+        RightsError,
         StoreError,
         StoreOwnedError,
         StoreVersionError,
         WeightsError,
     )
+    from .gates import Gates
     from .hits import Hit, Reasons
     from .index import ChromaIndex, MemoryIndex, VectorIndex
     from .ledger import LedgerReport
     from .recall import Floor
     from .record import pack_rows
+    from .rights import Decision, Request, allowed_keys, inherit, permits
     from .store import PackStore, open_pack_store
     from .tables import Check, CheckVerdict, Edge, LedgerEntry, Pack, Step
+    from .trust import TrustRule
     from .weights import (
         SMOLLM2,
         WEIGHTS,
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
     )
 
 _MODULE_OF = {
+    "AdmissionStatus": "admission",
     "Check": "tables",
     "CheckError": "errors",
     "CheckSpec": "checks",
@@ -51,11 +58,13 @@ _MODULE_OF = {
     "Clock": "digests",
     "Cost": "drafts",
     "Database": "database",
+    "Decision": "rights",
     "DraftInvalidError": "errors",
     "Durability": "database",
     "Edge": "tables",
     "Embedder": "embedder",
     "Floor": "recall",
+    "Gates": "gates",
     "HashEmbedder": "embedder",
     "Hit": "hits",
     "IndexUnavailableError": "errors",
@@ -68,29 +77,36 @@ _MODULE_OF = {
     "Outcome": "drafts",
     "Pack": "tables",
     "PackDraft": "drafts",
+    "PackForgottenError": "errors",
     "PackNotFoundError": "errors",
     "PackRef": "drafts",
     "PackStore": "store",
     "Reasons": "hits",
+    "Request": "rights",
     "Rights": "drafts",
+    "RightsError": "errors",
     "SMOLLM2": "weights",
     "Step": "tables",
     "StepDraft": "drafts",
     "StoreError": "errors",
     "StoreOwnedError": "errors",
     "StoreVersionError": "errors",
+    "TrustRule": "trust",
     "VectorIndex": "index",
     "Verdict": "checks",
     "WEIGHTS": "weights",
     "WeightsError": "errors",
+    "allowed_keys": "rights",
     "digest_of": "digests",
     "find_weights": "weights",
+    "inherit": "rights",
     "install_weights": "weights",
     "missing_weights": "weights",
     "open_checker": "checker",
     "open_database": "database",
     "open_pack_store": "store",
     "pack_rows": "record",
+    "permits": "rights",
     "run_check": "checker",
     "sqlite_path": "database",
     "utc_now": "digests",
@@ -100,6 +116,7 @@ _MODULE_OF = {
 __all__ = [
     "SMOLLM2",
     "WEIGHTS",
+    "AdmissionStatus",
     "Check",
     "CheckError",
     "CheckSpec",
@@ -110,11 +127,13 @@ __all__ = [
     "Clock",
     "Cost",
     "Database",
+    "Decision",
     "DraftInvalidError",
     "Durability",
     "Edge",
     "Embedder",
     "Floor",
+    "Gates",
     "HashEmbedder",
     "Hit",
     "IndexUnavailableError",
@@ -127,27 +146,34 @@ __all__ = [
     "Outcome",
     "Pack",
     "PackDraft",
+    "PackForgottenError",
     "PackNotFoundError",
     "PackRef",
     "PackStore",
     "Reasons",
+    "Request",
     "Rights",
+    "RightsError",
     "Step",
     "StepDraft",
     "StoreError",
     "StoreOwnedError",
     "StoreVersionError",
+    "TrustRule",
     "VectorIndex",
     "Verdict",
     "WeightsError",
+    "allowed_keys",
     "digest_of",
     "find_weights",
+    "inherit",
     "install_weights",
     "missing_weights",
     "open_checker",
     "open_database",
     "open_pack_store",
     "pack_rows",
+    "permits",
     "run_check",
     "sqlite_path",
     "utc_now",

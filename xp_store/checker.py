@@ -17,6 +17,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from .checks import LANGUAGES, CheckSpec, Verdict
+from .digests import cleaned, digest_of
 from .errors import CheckError
 
 _SERVER = Path(__file__).with_name("check_server.py")
@@ -75,7 +76,7 @@ class Checker:
         request = self._request(spec, subject)
         async with self._slots:
             passed, detail = await self._ask(request)
-        return Verdict(spec.name, passed, detail, spec.digest)
+        return Verdict(spec.name, passed, detail, spec.digest, digest_of(cleaned(subject)))
 
     def _request(self, spec: CheckSpec, subject: Any) -> bytes:
         if spec.lang not in LANGUAGES:

@@ -9,6 +9,9 @@ Four languages, each with one meaning of "passed":
 - `sql`: the code is one SELECT whose first cell must be true. `:subject` is the
   subject as JSON; each of its keys that holds a list of objects is also a table.
 
+A fifth, `rubric`, is a question to a model and is never run: its answer is an opinion,
+which moves trust within a cap only (`trust`).
+
 Whatever else happens (an exception, a limit) decides nothing: `passed` is None,
 and only True and False move trust.
 """
@@ -20,8 +23,9 @@ from typing import Any, Literal, TypeAlias
 
 from .digests import digest_of
 
-Language: TypeAlias = Literal["python", "jsonschema", "regex", "sql"]
+Language: TypeAlias = Literal["python", "jsonschema", "regex", "sql", "rubric"]
 LANGUAGES: tuple[Language, ...] = ("python", "jsonschema", "regex", "sql")
+"""Those that are run; a rubric is put to a model, and its verdict is an opinion."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,14 @@ class Verdict:
     """What a check said: True, False, or None when it could not decide.
 
     digest: of the check that spoke. detail: one sentence, empty when all is well.
+    subject: the digest of what it was asked about.
     """
 
     name: str
     passed: bool | None
     detail: str
     digest: str
+    subject: str = ""
 
     def wire(self) -> dict[str, Any]:
         """The verdict as JSON, for a journal; `parse` reads it back."""
@@ -57,9 +63,12 @@ class Verdict:
             "passed": self.passed,
             "detail": self.detail,
             "digest": self.digest,
+            "subject": self.subject,
         }
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Verdict":
         """Read what `wire` wrote."""
-        return cls(data["name"], data["passed"], data["detail"], data["digest"])
+        return cls(
+            data["name"], data["passed"], data["detail"], data["digest"], data.get("subject", "")
+        )

@@ -13,6 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import sleep
 from typing import Any, Literal, TypeVar
 
 import anyio.to_thread
@@ -25,21 +26,31 @@ from .errors import StoreError, StoreVersionError
 T = TypeVar("T")
 Durability = Literal["process", "full"]
 Unit = Callable[[sqlite3.Connection], Any]
+_DIALECT = sqlite_dialect.dialect()
 
 # Raised when a table changes in a way that older code cannot read.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _MAX_BATCH = 512
+_LOG_TRIES = 40
+_LOG_PAUSE = 0.05
 _READERS = 2
 _SQLITE_URL = "sqlite:///"
 
 
 class _Job:
-    __slots__ = ("error", "future", "loop", "result", "then", "unit")
+    __slots__ = ("alone", "error", "future", "loop", "result", "then", "unit")
 
     def __init__(
-        self, unit: Unit, loop: asyncio.AbstractEventLoop, then: Callable[[], None] | None = None
+        self,
+        unit: Unit,
+        loop: asyncio.AbstractEventLoop,
+        then: Callable[[], None] | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
         self.unit = unit
+        # Outside of any transaction, and so by itself.
+        self.alone = alone
         self.then = then
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
@@ -121,30 +132,64 @@ class Database:
         result: T = await self._put(self._writes if self.in_memory else self._reads, unit)
         return result
 
-    async def ensure(self, metadata: MetaData, extra_ddl: Sequence[str] = ()) -> None:
+    async def ensure(
+        self,
+        metadata: MetaData,
+        extra_ddl: Sequence[str] = (),
+        upgrade: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> None:
         """Create what is missing of a SQLAlchemy `MetaData`'s tables, columns and indexes.
 
-        A column that is added later has a default in SQL, so that older code still writes.
+        A column that is added later has a default in SQL, so that older code still
+        writes. upgrade: run after that and before indexes and `extra_ddl`, in the
+        same commit.
         """
-        ddl = [*_table_ddl(metadata), *extra_ddl]
 
         def create(connection: sqlite3.Connection) -> None:
-            for statement in (*_column_ddl(connection, metadata), *ddl):
+            for statement in _table_ddl(metadata):
+                connection.execute(statement)
+            for statement in _column_ddl(connection, metadata):
+                connection.execute(statement)
+            if upgrade is not None:
+                upgrade(connection)
+            for statement in (*_index_ddl(metadata), *extra_ddl):
                 connection.execute(statement)
 
         await self.transact(create)
+
+    async def compact(self, before: Sequence[str] = ()) -> None:
+        """Rewrite the file without what was deleted, and empty the write-ahead log.
+
+        before: statements that need no transaction, such as an FTS5 `optimize`.
+
+        Raises:
+            StoreError: The database refused, for example since another process reads it.
+        """
+
+        def rewrite(connection: sqlite3.Connection) -> None:
+            for statement in before:
+                connection.execute(statement)
+            if not self.in_memory:
+                _truncate_log(connection, self.path)
+            connection.execute("VACUUM")
+            if not self.in_memory:
+                _truncate_log(connection, self.path)
+
+        await self._put(self._writes, rewrite, alone=True)
 
     async def _put(
         self,
         where: "queue.SimpleQueue[_Job | None]",
         unit: Unit,
         then: Callable[[], None] | None = None,
+        *,
+        alone: bool = False,
     ) -> Any:
         if self._closed:
             raise StoreError(
                 f"the store {self.path} is closed; nothing was written", path=self.path
             )
-        job = _Job(unit, asyncio.get_running_loop(), then)
+        job = _Job(unit, asyncio.get_running_loop(), then, alone=alone)
         where.put(job)
         return await job.future
 
@@ -208,7 +253,11 @@ class Database:
         while not stopping:
             job = self._writes.get()
             jobs: list[_Job] = []
+            rewrite: _Job | None = None
             while job is not None:
+                if job.alone:
+                    rewrite = job
+                    break
                 jobs.append(job)
                 if len(jobs) >= _MAX_BATCH:
                     break
@@ -220,6 +269,9 @@ class Database:
             if jobs:
                 self._commit(connection, jobs)
                 _announce(jobs)
+            if rewrite is not None:
+                self._run_alone(connection, rewrite)
+                _announce([rewrite])
         connection.close()
 
     def _commit(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
@@ -246,6 +298,12 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
 
+    def _run_alone(self, connection: sqlite3.Connection, job: _Job) -> None:
+        try:
+            job.result = job.unit(connection)
+        except Exception as error:  # noqa: BLE001 - kept for its caller
+            job.error = _translated(error, self.path)
+
     def _read_loop(self) -> None:
         connection = self._plain()
         self._prepare(connection)
@@ -267,6 +325,20 @@ class Database:
             thread.join()
 
 
+def _truncate_log(connection: sqlite3.Connection, path: str) -> None:
+    # Readers of this process ask short questions; one of another process may not.
+    for _ in range(_LOG_TRIES):
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if not busy:
+            return
+        sleep(_LOG_PAUSE)
+    raise StoreError(
+        f"the write-ahead log of {path} cannot be emptied while another process reads it:"
+        " stop that process and try again",
+        path=path,
+    )
+
+
 def _unusable(path: str, error: Exception) -> StoreError:
     return StoreError(
         f"{path} cannot be opened as a store ({error}): name another file, or move this one away",
@@ -282,26 +354,31 @@ def _translated(error: BaseException, path: str) -> BaseException:
 
 
 def _table_ddl(metadata: MetaData) -> list[str]:
-    dialect = sqlite_dialect.dialect()
-    ddl: list[str] = []
-    for table in metadata.sorted_tables:
-        ddl.append(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
-        for index in sorted(table.indexes, key=lambda each: str(each.name)):
-            ddl.append(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)))
-    return ddl
+    return [
+        str(CreateTable(table, if_not_exists=True).compile(dialect=_DIALECT))
+        for table in metadata.sorted_tables
+    ]
+
+
+def _index_ddl(metadata: MetaData) -> list[str]:
+    return [
+        str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECT))
+        for table in metadata.sorted_tables
+        for index in sorted(table.indexes, key=lambda each: str(each.name))
+    ]
 
 
 def _column_ddl(connection: sqlite3.Connection, metadata: MetaData) -> list[str]:
-    """What adds the columns that the tables of an older store lack."""
-    dialect = sqlite_dialect.dialect()
-    ddl: list[str] = []
+    # What adds the columns that the tables of an older store lack.
+    statements: list[str] = []
     for table in metadata.sorted_tables:
-        found = {row[1] for row in connection.execute(f"PRAGMA table_info({table.name})")}
-        missing = [column for column in table.columns if found and column.name not in found]
-        for column in missing:
-            told = CreateColumn(column).compile(dialect=dialect)
-            ddl.append(f"ALTER TABLE {table.name} ADD COLUMN {told}")
-    return ddl
+        held = {row[1] for row in connection.execute(f"PRAGMA table_info({table.name})")}
+        statements += [
+            f"ALTER TABLE {table.name} ADD COLUMN {CreateColumn(column).compile(dialect=_DIALECT)}"
+            for column in table.columns
+            if column.name not in held
+        ]
+    return statements
 
 
 def sqlite_path(url: str) -> str:

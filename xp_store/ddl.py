@@ -14,7 +14,7 @@ _CLAIMS = (
     "coalesce((SELECT group_concat(json_extract(value, '$.text'), char(10))"
     " FROM json_each({row}.why)), '')"
 )
-_GUARDED = ("id", "rev", "digest", *CONTENT)
+_GUARDED = ("id", "rev", "digest", *CONTENT, "salt", "rights_key", "retain_until")
 
 EXTRA_DDL = (
     """CREATE VIRTUAL TABLE IF NOT EXISTS xp_fts USING fts5(
@@ -28,6 +28,8 @@ EXTRA_DDL = (
         ('delete', old.row_id, old.goal, old.situation, {_CLAIMS.format(row="old")});
         DELETE FROM xp_vector WHERE pack_row = old.row_id;
         DELETE FROM xp_outbox WHERE pack_row = old.row_id; END""",
+    # Made anew each time, since a later version may guard more columns.
+    "DROP TRIGGER IF EXISTS xp_pack_immutable",
     f"""CREATE TRIGGER IF NOT EXISTS xp_pack_immutable
         BEFORE UPDATE OF {", ".join(_GUARDED)} ON xp_pack
         BEGIN SELECT RAISE(ABORT, 'a revision of a pack is immutable'); END""",
@@ -36,6 +38,7 @@ EXTRA_DDL = (
     """CREATE TRIGGER IF NOT EXISTS xp_ledger_append_only BEFORE UPDATE ON xp_ledger
         BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
 )
+OPTIMIZE_TEXT = ("INSERT INTO xp_fts (xp_fts) VALUES ('optimize')",)
 
 REBUILD_TEXT = (
     "INSERT INTO xp_fts (xp_fts) VALUES ('delete-all')",

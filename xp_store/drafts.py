@@ -35,6 +35,8 @@ Relation: TypeAlias = Literal[
     "synthesized_from",
     "used_by",
 ]
+UNRELATED = frozenset({"contradicts"})
+"""Relations by which nothing passes from one pack to the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a pack came from, down to what would be needed to run it again."""
+    """Where a pack came from, down to what would be needed to run it again.
+
+    principal: who asked for the task, as far as it was proven.
+    """
 
     trace_id: str = ""
     a2a_task_id: str = ""
@@ -120,6 +125,7 @@ class Origin:
     prompt_digest: str = ""
     tool_versions: Mapping[str, str] = field(default_factory=dict)
     seed: int | None = None
+    principal: str = ""
 
     def wire(self) -> dict[str, Any]:
         """The origin as the JSON column holds it."""
@@ -131,6 +137,7 @@ class Origin:
             "prompt_digest": self.prompt_digest,
             "tool_versions": dict(self.tool_versions),
             "seed": self.seed,
+            "principal": self.principal,
         }
 
 

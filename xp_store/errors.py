@@ -6,6 +6,8 @@ RepertoryError
     ├── StoreOwnedError        another process owns the store or its index
     ├── PackNotFoundError      (LookupError)
     ├── DraftInvalidError      (ValueError)   too large, or citing what it does not hold
+    ├── RightsError            (PermissionError)  its rights do not allow this
+    ├── PackForgottenError     it rests on a pack that was forgotten
     ├── CheckError             a check could not be run (not: it failed)
     ├── IndexUnavailableError  retryable      the vector index is broken; recall goes on in SQL
     └── WeightsError           a model's files are missing or altered
@@ -50,6 +52,18 @@ class DraftInvalidError(StoreError, ValueError):
     """No pack can be made of this draft: too large, or citing what it does not hold."""
 
     reason = "DRAFT_INVALID"
+
+
+class RightsError(StoreError, PermissionError):
+    """The rights of a pack do not allow this, or are none that are known."""
+
+    reason = "RIGHTS_REFUSED"
+
+
+class PackForgottenError(StoreError):
+    """What was to be written rests on a pack that was forgotten meanwhile."""
+
+    reason = "PACK_FORGOTTEN"
 
 
 class IndexUnavailableError(StoreError):

@@ -6,6 +6,7 @@ and reasons, never content, and may therefore outlive what it tells of.
 """
 
 import sqlite3
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,10 +64,11 @@ _FIELDS = (
     "policy_rev",
     "span_id",
     "prev_hash",
+    "evidence",
 )
 _INSERT = (
     f"INSERT INTO xp_ledger ({', '.join(_FIELDS)}, hash)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _LAST = "SELECT seq, hash FROM xp_ledger ORDER BY seq DESC LIMIT 1"
 
@@ -97,14 +99,31 @@ def append_entry(
     after: str | None = None,
     policy_rev: int = 0,
     span_id: str | None = None,
+    evidence: str | None = None,
 ) -> str:
     """Append an entry inside the caller's transaction; returns its hash."""
     last = connection.execute(_LAST).fetchone()
     seq, prev_hash = (1, GENESIS) if last is None else (last[0] + 1, last[1])
-    values = (seq, at, tenant, actor, verb, before, after, reason, policy_rev, span_id, prev_hash)
-    entry_hash = digest_of(dict(zip(_FIELDS, values, strict=True)))
+    values = (
+        *(seq, at, tenant, actor, verb, before, after, reason, policy_rev, span_id),
+        *(prev_hash, evidence),
+    )
+    entry_hash = _hash(values)
     connection.execute(_INSERT, (*values, entry_hash))
     return entry_hash
+
+
+def _hash(values: Sequence[Any]) -> str:
+    content = dict(zip(_FIELDS, values, strict=True))
+    if content["evidence"] is None:
+        # As entries were hashed before there was evidence, so that old chains still hold.
+        del content["evidence"]
+    return digest_of(content)
+
+
+def content_digest(content: Mapping[str, Any], salt: str) -> str:
+    """The digest of a pack: of its content, with its salt where it has one."""
+    return digest_of({**content, "salt": salt} if salt else content)
 
 
 def chain_problems(connection: sqlite3.Connection) -> tuple[int, str, list[str]]:
@@ -115,12 +134,12 @@ def chain_problems(connection: sqlite3.Connection) -> tuple[int, str, list[str]]
     count = 0
     for row in rows:
         count += 1
-        seq, prev_hash, found = row[0], row[-2], row[-1]
+        seq, prev_hash, found = row[0], row[-3], row[-1]
         if seq != expected_seq:
             problems.append(f"entry {expected_seq} is missing before entry {seq}")
         elif prev_hash != previous:
             problems.append(f"entry {seq} does not follow entry {seq - 1}")
-        if digest_of(dict(zip(_FIELDS, row[:-1], strict=True))) != found:
+        if _hash(row[:-1]) != found:
             problems.append(f"entry {seq} was altered after it was written")
         expected_seq, previous = seq + 1, found
     issued = connection.execute(
@@ -139,8 +158,8 @@ def verify(connection: sqlite3.Connection) -> LedgerReport:
     }
     packs = 0
     columns = ", ".join(CONTENT)
-    for pack_id, rev, digest, *values in connection.execute(
-        f"SELECT id, rev, digest, {columns} FROM xp_pack ORDER BY row_id"
+    for pack_id, rev, digest, salt, *values in connection.execute(
+        f"SELECT id, rev, digest, salt, {columns} FROM xp_pack ORDER BY row_id"
     ):
         packs += 1
         content = {
@@ -150,7 +169,7 @@ def verify(connection: sqlite3.Connection) -> LedgerReport:
         where = f"pack {pack_id} rev {rev}"
         if digest not in recorded:
             problems.append(f"{where} has no entry in the ledger")
-        if digest_of(content) != digest:
+        if content_digest(content, salt) != digest:
             problems.append(f"{where} was altered after it was recorded")
         problems += _step_problems(connection, pack_id, rev, content["how"].get("steps"), where)
     return LedgerReport(entries, packs, head, tuple(problems))

@@ -7,45 +7,43 @@ terminal state, so a task has ended if and only if its pack exists.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from secrets import token_hex
 from typing import Any
 
-from .checks import CheckSpec, Verdict
+import orjson
+
 from .digests import Clock, as_json, cleaned, digest_of, instant, pack_id, utc_now
-from .drafts import PackDraft, PackRef, StepDraft
-from .errors import DraftInvalidError, PackNotFoundError
-from .ledger import CONTENT, JSON_CONTENT, append_entry
+from .drafts import UNRELATED, PackDraft, PackRef, Rights, StepDraft
+from .errors import DraftInvalidError, PackForgottenError, PackNotFoundError, RightsError
+from .evidence import count_use, move_trust, write_verdicts
+from .ledger import CONTENT, JSON_CONTENT, append_entry, content_digest
+from .rights import checked, inherit, key_of, rights_of, shared
+from .trust import TrustRule
 
 MAX_PACK_BYTES = 4 * 1024 * 1024
 _INSERT_PACK = (
     f"INSERT INTO xp_pack (id, rev, digest, {', '.join(CONTENT)},"
-    " status, trust_a, trust_b, uses, wins, last_used_at, current)"
-    f" VALUES (?, ?, ?, {', '.join('?' * len(CONTENT))}, ?, ?, ?, 0, 0, NULL, 1)"
+    " status, trust_a, trust_b, trust_at, salt, rights_key, retain_until,"
+    " uses, wins, last_used_at, current)"
+    f" VALUES (?, ?, ?, {', '.join('?' * len(CONTENT))}, ?, ?, ?, ?, ?, ?, ?, 0, 0, NULL, 1)"
 )
 _INSERT_STEP = f"INSERT INTO xp_step VALUES ({', '.join('?' * 13)})"
-_INSERT_CHECK = (
-    "INSERT OR IGNORE INTO xp_check (digest, name, lang, code, gates, weight)"
-    " VALUES (?, ?, ?, ?, '{}', 1.0)"
+_INSERT_EDGE = "INSERT INTO xp_edge (parent, child, rel) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_INSERT_RIGHTS = (
+    "INSERT INTO xp_rights (tenant, key, rights) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 )
-_INSERT_VERDICT = (
-    "INSERT INTO xp_verdict (pack_id, rev, check_digest, passed, detail, at)"
-    " VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT_SUBJECT = (
+    "INSERT INTO xp_subject (tenant, subject, digest) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 )
-_INSERT_EDGE = "INSERT OR IGNORE INTO xp_edge (parent, child, rel) VALUES (?, ?, ?)"
-_USE = (
-    "UPDATE xp_pack SET uses = uses + 1, wins = wins + ?, last_used_at = ?"
-    " WHERE id = ? AND tenant = ? AND current = 1"
+_PARENT = (
+    "SELECT rights FROM xp_pack WHERE digest = ?1 AND tenant = ?2 UNION ALL"
+    " SELECT p.rights FROM xp_step s JOIN xp_pack p ON p.id = s.pack_id AND p.rev = s.rev"
+    " WHERE s.digest = ?1 AND p.tenant = ?2 LIMIT 1"
 )
-_OUTCOME = (
-    "UPDATE xp_pack SET wins = wins + ?, last_used_at = ?"
-    " WHERE id = ? AND tenant = ? AND current = 1"
-)
-_TRUST = (
-    "UPDATE xp_pack SET trust_a = trust_a + ?, trust_b = trust_b + ?"
-    " WHERE id = ? AND rev = ? AND tenant = ?"
-)
+_FORGOTTEN = "SELECT 1 FROM xp_ledger WHERE before = ? AND tenant = ? AND verb = 'forget'"
 _QUEUE = "INSERT INTO xp_outbox (pack_row, tenant) VALUES (?, ?)"
 _NEWEST = "SELECT rev, digest FROM xp_pack WHERE id = ? AND tenant = ? AND current = 1"
 _RETIRE = "UPDATE xp_pack SET current = 0 WHERE id = ? AND current = 1"
@@ -60,110 +58,104 @@ def number(value: float) -> float:
 class _Prepared:
     content: tuple[Any, ...]
     digest: str
-    at: str
+    at: datetime
     steps: tuple[tuple[Any, ...], ...]
-    trust: tuple[float, float]
+    rights: Rights
+    salt: str
 
 
 def pack_rows(
-    draft: PackDraft, clock: Clock = utc_now, *, prior: tuple[float, float] = (1.0, 1.0)
+    draft: PackDraft,
+    clock: Clock = utc_now,
+    *,
+    rule: TrustRule = TrustRule(),
+    salt: Callable[[], str] = lambda: token_hex(16),
 ) -> Callable[[sqlite3.Connection], PackRef]:
     """Prepare `draft` and return the unit that writes it; pass that to `Database.transact`.
 
-    The clock is read here, once. prior: the tenant's Beta(a, b), where trust begins.
+    The clock is read here, once. rule: the tenant's, where trust begins. salt: of
+    packs about persons.
 
     Raises:
         DraftInvalidError: The draft is too large, cites steps it does not hold, or
-            holds what JSON cannot. The unit itself raises PackNotFoundError when the
-            draft names a pack this tenant does not have.
+            holds what JSON cannot.
+        RightsError: Its licence or classification is unknown.
+
+    The unit itself raises PackNotFoundError when the draft revises a pack this tenant
+    does not have, DraftInvalidError when it comes from one, PackForgottenError when
+    that one was forgotten, and RightsError when the parents' rights forbid it.
     """
-    prepared = _prepare(draft, clock(), prior)
+    salted = salt() if draft.rights.subjects else ""
+    first = _prepare(draft, clock(), salted)
 
     def write(connection: sqlite3.Connection) -> PackRef:
-        ref, before = _place(connection, draft, prepared.digest)
-        row = connection.execute(
-            _INSERT_PACK,
-            (ref.id, ref.rev, ref.digest, *prepared.content, draft.status, *prepared.trust),
-        ).lastrowid
+        rights = inherit(draft.rights, _parents_rights(connection, draft))
+        prepared = first
+        if rights != first.rights:
+            again = replace(draft, rights=rights)
+            prepared = _prepare(again, first.at, salted or (salt() if rights.subjects else ""))
+        return _write(connection, draft, prepared, rule)
+
+    return write
+
+
+def _write(
+    connection: sqlite3.Connection, draft: PackDraft, prepared: _Prepared, rule: TrustRule
+) -> PackRef:
+    at, rights, wire = instant(prepared.at), prepared.rights, prepared.rights.wire()
+    ref, before = _place(connection, draft, prepared.digest)
+    key = key_of(wire)
+    row = connection.execute(
+        _INSERT_PACK,
+        (
+            *(ref.id, ref.rev, ref.digest, *prepared.content, draft.status, *rule.prior, at),
+            *(prepared.salt, key, wire["retain_until"]),
+        ),
+    ).lastrowid
+    connection.executemany(_INSERT_STEP, [(ref.id, ref.rev, *values) for values in prepared.steps])
+    connection.execute(_INSERT_RIGHTS, (draft.tenant, key, as_json(shared(wire))))
+    if rights.subjects:
         connection.executemany(
-            _INSERT_STEP, [(ref.id, ref.rev, *values) for values in prepared.steps]
+            _INSERT_SUBJECT, [(draft.tenant, each, ref.digest) for each in rights.subjects]
         )
-        _write_evidence(connection, draft, ref, prepared.at)
-        connection.execute(_QUEUE, (row, draft.tenant))
-        append_entry(
-            connection,
-            at=prepared.at,
-            tenant=draft.tenant,
-            actor=draft.owner,
-            verb="record",
-            before=before,
-            after=ref.digest,
-            reason=cleaned(draft.reason),
-            policy_rev=draft.rights.policy_rev,
-            span_id=draft.span_id,
-        )
-        return ref
-
-    return write
-
-
-def judge_rows(
-    ref: PackRef,
-    tenant: str,
-    checks: Sequence[CheckSpec],
-    verdicts: Sequence[Verdict],
-    *,
-    actor: str,
-    clock: Clock = utc_now,
-) -> Callable[[sqlite3.Connection], None]:
-    """Return the unit that adds later verdicts to a pack and moves its trust by them."""
-    at = instant(clock())
-    passed = sum(verdict.passed is True for verdict in verdicts)
-    failed = sum(verdict.passed is False for verdict in verdicts)
-
-    def write(connection: sqlite3.Connection) -> None:
-        changed = connection.execute(_TRUST, (passed, failed, ref.id, ref.rev, tenant)).rowcount
-        if not changed:
-            raise PackNotFoundError(f"no pack {ref.id!r} to judge", id=ref.id)
-        _write_verdicts(connection, ref, checks, verdicts, at)
-        append_entry(
-            connection,
-            at=at,
-            tenant=tenant,
-            actor=actor,
-            verb="check",
-            before=ref.digest,
-            after=ref.digest,
-            reason=f"{passed} passed, {failed} failed, {len(verdicts) - passed - failed} undecided",
-        )
-
-    return write
+    evidence = _write_evidence(connection, draft, ref, prepared.at, rule)
+    connection.execute(_QUEUE, (row, draft.tenant))
+    append_entry(
+        connection,
+        at=at,
+        tenant=draft.tenant,
+        actor=draft.owner,
+        verb="record",
+        before=before,
+        after=ref.digest,
+        reason=cleaned(draft.reason),
+        policy_rev=rights.policy_rev,
+        span_id=draft.span_id,
+        evidence=evidence,
+    )
+    return ref
 
 
-def use_rows(
-    ids: Sequence[str], tenant: str, *, actor: str, won: bool | None, clock: Clock = utc_now
-) -> Callable[[sqlite3.Connection], int]:
-    """Return the unit that counts a use of packs (`won` None) or what became of one."""
-    at = instant(clock())
-    wanted = list(dict.fromkeys(ids))
-    statement = _USE if won is None else _OUTCOME
-
-    def write(connection: sqlite3.Connection) -> int:
-        changed = sum(
-            connection.execute(statement, (int(bool(won)), at, each, tenant)).rowcount
-            for each in wanted
-        )
-        append_entry(
-            connection,
-            at=at,
-            tenant=tenant,
-            actor=actor,
-            verb="use",
-            reason=f"{changed} used" if won is None else f"{changed} {'won' if won else 'lost'}",
-        )
-        return changed
-
-    return write
+def _parents_rights(connection: sqlite3.Connection, draft: PackDraft) -> list[Rights]:
+    """The rights of every pack that `draft` comes from or has used, all of this tenant."""
+    digests = [parent for parent, relation in draft.parents if relation not in UNRELATED]
+    digests += [used.digest for used in draft.used]
+    found: list[Rights] = []
+    for digest in dict.fromkeys(digests):
+        row = connection.execute(_PARENT, (digest, draft.tenant)).fetchone()
+        if row is not None:
+            found.append(rights_of(orjson.loads(row[0])))
+        elif connection.execute(_FORGOTTEN, (digest, draft.tenant)).fetchone():
+            raise PackForgottenError(
+                "the draft rests on a pack that was forgotten; nothing was recorded", digest=digest
+            )
+        else:
+            raise DraftInvalidError(
+                f"the draft {draft.goal[:80]!r} comes from {digest[:12]!r}, which is no pack or step"
+                " here",
+                digest=digest,
+            )
+    return found
 
 
 def step_content(step: StepDraft, seq: int) -> dict[str, Any]:
@@ -182,17 +174,17 @@ def step_content(step: StepDraft, seq: int) -> dict[str, Any]:
     }
 
 
-def _prepare(draft: PackDraft, now: datetime, prior: tuple[float, float]) -> _Prepared:
+def _prepare(draft: PackDraft, now: datetime, salt: str) -> _Prepared:
     try:
-        return _rows_of(draft, now, prior)
-    except DraftInvalidError:
+        return _rows_of(draft, now, salt)
+    except (DraftInvalidError, RightsError):
         raise
     except (ValueError, TypeError):
         # Tools answer with what canonical JSON cannot say; a task must not fail to end for that.
         pass
     try:
-        return _rows_of(_cleaned(draft), now, prior)
-    except DraftInvalidError:
+        return _rows_of(_cleaned(draft), now, salt)
+    except (DraftInvalidError, RightsError):
         raise
     except (ValueError, TypeError) as error:
         raise DraftInvalidError(
@@ -225,7 +217,8 @@ def _cleaned(draft: PackDraft) -> PackDraft:
     )
 
 
-def _rows_of(draft: PackDraft, now: datetime, prior: tuple[float, float]) -> _Prepared:
+def _rows_of(draft: PackDraft, now: datetime, salt: str) -> _Prepared:
+    draft = replace(draft, rights=checked(draft.rights))
     steps: list[tuple[Any, ...]] = []
     size = 0
     for seq, step in enumerate(draft.steps):
@@ -249,7 +242,7 @@ def _rows_of(draft: PackDraft, now: datetime, prior: tuple[float, float]) -> _Pr
             )
         )
     content = _content(draft, now, [values[1] for values in steps])
-    digest = digest_of(content)
+    digest = content_digest(content, salt)
     columns = tuple(
         as_json(value) if name in JSON_CONTENT else value for name, value in content.items()
     )
@@ -261,10 +254,7 @@ def _rows_of(draft: PackDraft, now: datetime, prior: tuple[float, float]) -> _Pr
             size=size,
             limit=MAX_PACK_BYTES,
         )
-    passed = sum(verdict.passed is True for verdict in draft.verdicts)
-    failed = sum(verdict.passed is False for verdict in draft.verdicts)
-    trust = (prior[0] + passed, prior[1] + failed)
-    return _Prepared(columns, digest, instant(now), tuple(steps), trust)
+    return _Prepared(columns, digest, now, tuple(steps), draft.rights, salt)
 
 
 def _content(draft: PackDraft, now: datetime, steps: list[str]) -> dict[str, Any]:
@@ -335,34 +325,19 @@ def _place(
 
 
 def _write_evidence(
-    connection: sqlite3.Connection, draft: PackDraft, ref: PackRef, at: str
-) -> None:
-    _write_verdicts(connection, ref, draft.checks, draft.verdicts, at)
+    connection: sqlite3.Connection, draft: PackDraft, ref: PackRef, now: datetime, rule: TrustRule
+) -> str | None:
+    at = instant(now)
+    evidence, moved = write_verdicts(
+        connection, ref, draft.tenant, draft.source, draft.checks, draft.verdicts, at
+    )
+    move_trust(connection, ref, moved, now, rule)
     edges = [(parent, ref.digest, relation) for parent, relation in draft.parents]
     edges += [(used.digest, ref.digest, "used_by") for used in draft.used]
     if edges:
         connection.executemany(_INSERT_EDGE, edges)
-    won = int(draft.outcome.verdict == "pass")
     for used in dict.fromkeys(used.id for used in draft.used):
-        connection.execute(_USE, (won, at, used, draft.tenant))
-
-
-def _write_verdicts(
-    connection: sqlite3.Connection,
-    ref: PackRef,
-    checks: Sequence[CheckSpec],
-    verdicts: Sequence[Verdict],
-    at: str,
-) -> None:
-    if checks:
-        connection.executemany(
-            _INSERT_CHECK, [(spec.digest, spec.name, spec.lang, spec.code) for spec in checks]
-        )
-    if verdicts:
-        connection.executemany(
-            _INSERT_VERDICT,
-            [
-                (ref.id, ref.rev, each.digest, each.passed, cleaned(each.detail), at)
-                for each in verdicts
-            ],
-        )
+        count_use(connection, used, draft.tenant, "used", ref.digest, at)
+        if draft.outcome.verdict == "pass":
+            count_use(connection, used, draft.tenant, "won", ref.digest, at)
+    return evidence

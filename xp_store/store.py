@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import anyio
 
 from . import recall as arms
+from .admission import AdmissionStatus, admission_rows
 from .checks import CheckSpec, Verdict
 from .database import Database
 from .ddl import EXTRA_DDL
@@ -23,12 +24,15 @@ from .digests import Clock, instant, utc_now
 from .drafts import PackDraft, PackRef
 from .embedder import Embedder
 from .errors import PackNotFoundError, StoreError
+from .evidence import judge_rows, use_rows
+from .gates import Gates
 from .hits import Hit
 from .index import ChromaIndex, VectorIndex, Vectors
 from .ledger import LedgerReport, verify
+from .migration import upgrade
 from .outbox import Indexer, embed_texts
 from .recall import EXACT_LIMIT, Floor, Scope, floor_of
-from .record import judge_rows, pack_rows, use_rows
+from .record import pack_rows
 from .tables import (
     CHECK_COLUMNS,
     EDGE_COLUMNS,
@@ -46,6 +50,7 @@ from .tables import (
     from_row,
     metadata,
 )
+from .trust import TrustRule
 from .vectors import VectorCache
 
 DEFAULT_TENANT = "default"
@@ -70,7 +75,7 @@ class PackStore:
         floor: Floor,
         clock: Clock,
         exact_limit: int,
-        prior: tuple[float, float],
+        rule: TrustRule,
     ) -> None:
         self._database = database
         self._embedder = embedder
@@ -78,7 +83,7 @@ class PackStore:
         self._floor = floor
         self._clock = clock
         self._exact_limit = exact_limit
-        self._prior = prior
+        self._rule = rule
         self._cache = VectorCache(embedder.name, embedder.dimensions)
 
     @property
@@ -99,7 +104,7 @@ class PackStore:
         Raises:
             DraftInvalidError: No pack can be made of it.
         """
-        return pack_rows(draft, self._clock, prior=self._prior)
+        return pack_rows(draft, self._clock, rule=self._rule)
 
     async def record(self, draft: PackDraft) -> PackRef:
         """Write `draft` in a transaction of its own; it is durable when this returns.
@@ -125,14 +130,28 @@ class PackStore:
         tenant: str = DEFAULT_TENANT,
         actor: str = "local",
     ) -> Pack:
-        """Add later verdicts to a pack: True and False move its trust, None does not.
+        """Add later verdicts to a pack: those of admitted checks that decided move its trust.
 
         Raises:
             PackNotFoundError: This tenant has no such revision.
         """
-        unit = judge_rows(ref, tenant, checks, verdicts, actor=actor, clock=self._clock)
+        unit = judge_rows(
+            ref, tenant, checks, verdicts, actor=actor, clock=self._clock, rule=self._rule
+        )
         await self._database.transact(unit)
         return await self.get(ref.id, tenant=tenant, rev=ref.rev)
+
+    async def admit(
+        self,
+        spec: CheckSpec,
+        gates: Gates,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        actor: str = "local",
+    ) -> AdmissionStatus:
+        """Keep what the gates found of a check; only an admitted one moves trust."""
+        unit = admission_rows(spec, gates, tenant, actor=actor, clock=self._clock)
+        return await self._database.transact(unit)
 
     async def mark_used(
         self, ids: Sequence[str], *, tenant: str = DEFAULT_TENANT, actor: str = "local"
@@ -141,14 +160,15 @@ class PackStore:
 
         A draft's `used` counts by itself, in the transaction of its pack.
         """
-        unit = use_rows(ids, tenant, actor=actor, won=None, clock=self._clock)
+        unit = use_rows(ids, tenant, actor=actor, kind="used", clock=self._clock)
         return await self._database.transact(unit)
 
     async def mark_outcome(
         self, ids: Sequence[str], *, won: bool, tenant: str = DEFAULT_TENANT, actor: str = "local"
     ) -> int:
         """Count whether work that used these packs succeeded; trust is not moved by it."""
-        unit = use_rows(ids, tenant, actor=actor, won=won, clock=self._clock)
+        kind = "won" if won else "lost"
+        unit = use_rows(ids, tenant, actor=actor, kind=kind, clock=self._clock)
         return await self._database.transact(unit)
 
     # -- recall --------------------------------------------------------------
@@ -357,7 +377,7 @@ async def open_pack_store(
     embedder: Embedder,
     index: Path | str | VectorIndex | None = None,
     floor: Floor | None = None,
-    prior: tuple[float, float] = (1.0, 1.0),
+    rule: TrustRule = TrustRule(),
     clock: Clock = utc_now,
     exact_limit: int = EXACT_LIMIT,
 ) -> AsyncIterator[PackStore]:
@@ -365,12 +385,13 @@ async def open_pack_store(
 
     index: the folder of an embedded Chroma, an index of your own, or None for exact
     search alone (which is also how a second process may read). floor: the evidence
-    that recall demands, the embedder's own by default. prior: where trust begins.
+    that recall demands, the embedder's own by default. rule: where trust begins and how it
+    ages.
 
     Raises:
         StoreOwnedError: Another process owns the index's folder.
     """
-    await database.ensure(metadata, EXTRA_DDL)
+    await database.ensure(metadata, EXTRA_DDL, upgrade)
     held = ChromaIndex(Path(index)) if isinstance(index, (str, Path)) else index
     indexer = Indexer(database, embedder, held)
     await indexer.own()
@@ -386,7 +407,7 @@ async def open_pack_store(
                     floor=floor or floor_of(embedder.min_cosine),
                     clock=clock,
                     exact_limit=exact_limit,
-                    prior=prior,
+                    rule=rule,
                 )
             except Exception as error:  # noqa: BLE001  Raised again below, not wrapped in a group.
                 failure = error

@@ -16,7 +16,9 @@ from sqlalchemy import (
     Boolean,
     Column,
     Dialect,
+    Float,
     Index,
+    Integer,
     LargeBinary,
     String,
     Text,
@@ -60,6 +62,20 @@ def _text() -> Any:
     return Field(sa_column=Column(Text, nullable=False))
 
 
+# Columns that came later have a default in the database too: `migration` adds them by it.
+def _count() -> Any:
+    return Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+
+
+def _weight() -> Any:
+    return Field(default=0.0, sa_column=Column(Float, nullable=False, server_default="0"))
+
+
+def _word(*, key: bool = False) -> Any:
+    column: Column[str] = Column(String, nullable=False, server_default="", primary_key=key)
+    return Field(default="", sa_column=column)
+
+
 class Row(SQLModel, registry=registry()):
     """The common root, so that the store's tables have a MetaData of their own."""
 
@@ -67,9 +83,12 @@ class Row(SQLModel, registry=registry()):
 class Pack(Row, table=True):
     """One immutable revision of an Experience Pack: WHY, HOW, CHECK, and what became of it.
 
-    `digest` covers every column after it up to `source`. Only `status`, the trust
-    posterior Beta(a, b), the counters and `current` (is this the newest revision)
-    may change, and a trigger holds the rest.
+    `digest` covers every column after it up to `source`, and `salt` where there is one:
+    packs about persons have one, so that what the ledger keeps of them tells nothing
+    once they are forgotten. Only `status`, the trust posterior Beta(a, b) as of
+    `trust_at`, the opinions beside it, the counters and `current` (is this the newest
+    revision) may change, and a trigger holds the rest. rights_key: of `xp_rights`,
+    the same for packs that may be used alike, so that recall filters by few keys.
     """
 
     __tablename__: ClassVar[Any] = "xp_pack"
@@ -77,7 +96,7 @@ class Pack(Row, table=True):
         UniqueConstraint("id", "rev"),
         # All that recall filters by, so that it reads the index alone.
         Index(
-            "xp_pack_recall",
+            "xp_pack_scope",
             "tenant",
             "current",
             "family",
@@ -85,6 +104,8 @@ class Pack(Row, table=True):
             "kind",
             "valid_from",
             "valid_to",
+            "retain_until",
+            "rights_key",
         ),
         Index("xp_pack_digest", "digest"),
         # A row's number is never given twice, so what is cached by it stays true.
@@ -119,10 +140,19 @@ class Pack(Row, table=True):
     wins: int = 0
     last_used_at: datetime | None = _moment(nullable=True, default=None)
     current: bool = True
+    salt: str = _word()
+    rights_key: str = _word()
+    retain_until: datetime | None = _moment(nullable=True, default=None)
+    trust_at: datetime | None = _moment(nullable=True, default=None)
+    opinion_a: float = _weight()
+    opinion_b: float = _weight()
+    recalled: int = _count()
+    helped: int = _count()
+    harmed: int = _count()
 
     @property
     def trust(self) -> float:
-        """The mean of the posterior: how often a check of this pack is expected to pass."""
+        """The mean of the posterior as of `trust_at`: how often a check is expected to pass."""
         return self.trust_a / (self.trust_a + self.trust_b)
 
     @property
@@ -153,10 +183,7 @@ class Step(Row, table=True):
 
 
 class Check(Row, table=True):
-    """An executable check, known by the digest of its name, language and code.
-
-    gates: what admission found; empty until a check has been put through the gates.
-    """
+    """A check, known by the digest of its name, language and code."""
 
     __tablename__: ClassVar[Any] = "xp_check"
     __table_args__ = {"sqlite_with_rowid": False}
@@ -165,12 +192,31 @@ class Check(Row, table=True):
     name: str
     lang: str
     code: str = _text()
+
+
+class Admission(Row, table=True):
+    """What the gates found of a check for a tenant; only admitted checks move trust.
+
+    status: admitted, refused, or quarantined (it was flaky after all). gates: the
+    wire form of `gates.Gates`.
+    """
+
+    __tablename__: ClassVar[Any] = "xp_admission"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    tenant: str = Field(primary_key=True)
+    check_digest: str = Field(primary_key=True)
+    status: str
     gates: dict[str, Any] = _json()
-    weight: float = 1.0
+    at: datetime = _moment()
 
 
 class CheckVerdict(Row, table=True):
-    """What a check said of a pack and when: the evidence behind the trust posterior."""
+    """What a check said of a pack and when: the evidence behind the trust posterior.
+
+    subject: the digest of what was checked; the same check on the same subject is the
+    same evidence, however often it runs. counted: whether it moved trust.
+    """
 
     __tablename__: ClassVar[Any] = "xp_verdict"
     __table_args__ = (Index("xp_verdict_pack", "pack_id", "rev"),)
@@ -182,6 +228,8 @@ class CheckVerdict(Row, table=True):
     passed: bool | None
     detail: str = _text()
     at: datetime = _moment()
+    subject: str = _word()
+    counted: int = _count()
 
 
 class Edge(Row, table=True):
@@ -195,8 +243,71 @@ class Edge(Row, table=True):
     rel: str = Field(primary_key=True)
 
 
+class Use(Row, table=True):
+    """One time a pack was recalled, used, or its use was judged; the counters are its sums.
+
+    kind: recalled, used, won, lost, helped or harmed. by: the digest of the pack
+    that tells of it, or the id of a task; so that forgetting that one takes this along.
+    """
+
+    __tablename__: ClassVar[Any] = "xp_use"
+    __table_args__ = (Index("xp_use_pack", "pack_id"), Index("xp_use_by", "by"))
+
+    row_id: int | None = Field(default=None, primary_key=True)
+    tenant: str
+    pack_id: str
+    kind: str
+    by: str
+    at: datetime = _moment()
+
+
+class RightsRow(Row, table=True):
+    """Rights that packs of a tenant have in common: all of `drafts.Rights` but whom and how long."""
+
+    __tablename__: ClassVar[Any] = "xp_rights"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    tenant: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    rights: dict[str, Any] = _json()
+
+
+class Subject(Row, table=True):
+    """A person that a pack is about, as the keyed hash that `redaction` makes."""
+
+    __tablename__: ClassVar[Any] = "xp_subject"
+    __table_args__ = (Index("xp_subject_digest", "digest"), {"sqlite_with_rowid": False})
+
+    tenant: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
+
+
+class ChangeRow(Row, table=True):
+    """A change to memory as a release: what it must reach was written before it was tried.
+
+    state: open, promoted, refused or rolled_back.
+    """
+
+    __tablename__: ClassVar[Any] = "xp_change"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    id: str = Field(primary_key=True)
+    tenant: str
+    actor: str
+    state: str
+    packs: list[str] = _json()
+    thresholds: dict[str, Any] = _json()
+    result: dict[str, Any] = _json()
+    opened_at: datetime = _moment()
+    closed_at: datetime | None = _moment(nullable=True, default=None)
+
+
 class LedgerEntry(Row, table=True):
-    """One entry of the hash-chained ledger: digests and reasons, never content."""
+    """One entry of the hash-chained ledger: digests and reasons, never content.
+
+    evidence: the digest of what the verb wrote beside the pack (verdicts, uses).
+    """
 
     __tablename__: ClassVar[Any] = "xp_ledger"
     __table_args__ = {"sqlite_autoincrement": True}
@@ -213,6 +324,7 @@ class LedgerEntry(Row, table=True):
     span_id: str | None = None
     prev_hash: str
     hash: str
+    evidence: str | None = None
 
 
 class OutboxRow(Row, table=True):

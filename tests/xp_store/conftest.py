@@ -15,6 +15,7 @@ from repertory.xp_store import (
     Claim,
     Cost,
     Database,
+    Gates,
     HashEmbedder,
     Outcome,
     PackDraft,
@@ -64,6 +65,22 @@ def draft(goal: str = "post the invoice of Acme", **changes: Any) -> PackDraft:
 def make_draft() -> MakeDraft:
     """Make drafts that differ in what is named."""
     return draft
+
+
+ADMITTED = Gates(True, True, True, 1.0, 12)
+
+
+@pytest.fixture(scope="session")
+def sums() -> CheckSpec:
+    """The check of every draft, unless it names others."""
+    return draft().checks[0]
+
+
+@pytest.fixture
+async def trusting(store: PackStore, sums: CheckSpec) -> PackStore:
+    """A store that has admitted the drafts' check."""
+    await store.admit(sums, ADMITTED)
+    return store
 
 
 @pytest.fixture(scope="session")

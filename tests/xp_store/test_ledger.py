@@ -47,7 +47,7 @@ async def test_a_ledger_nobody_touched_is_intact(store: PackStore, make_draft: M
             [
                 (
                     "INSERT INTO xp_ledger SELECT 7, at, tenant, actor, verb, before, after, reason,"
-                    " policy_rev, span_id, prev_hash, hash FROM xp_ledger WHERE seq = 6"
+                    " policy_rev, span_id, prev_hash, hash, evidence FROM xp_ledger WHERE seq = 6"
                 )
             ],
             "entry 7 does not follow entry 6",

@@ -13,6 +13,7 @@ from repertory.xp_store import (
     Claim,
     Embedder,
     Floor,
+    Gates,
     HashEmbedder,
     Hit,
     MemoryIndex,
@@ -27,6 +28,7 @@ from repertory.xp_store import (
 )
 from repertory.xp_store.recall import words
 
+ADMITTED = Gates(True, True, True, 1.0, 12)
 MakeDraft = Callable[..., PackDraft]
 OpenStore = Callable[..., AbstractAsyncContextManager[PackStore]]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -124,6 +126,7 @@ async def test_another_tenants_packs_are_found_by_nothing(
 async def test_a_hit_says_why_it_was_found(open_store: OpenStore, make_draft: MakeDraft) -> None:
     """Ours: ranks in both arms, the words, the likeness, trust and validity."""
     async with open_store() as store:
+        await store.admit(make_draft().checks[0], ADMITTED)
         for vendor in ("Acme", "Globex", "Initech"):
             await store.record(make_draft(f"post the invoice of {vendor}"))
         await store.wait_indexed()
@@ -166,6 +169,7 @@ async def test_trust_decides_between_packs_that_fit_alike(
     base = make_draft()
     failed = Verdict("sum", False, "", base.checks[0].digest)
     async with open_store(index=MemoryIndex()) as store:
+        await store.admit(base.checks[0], ADMITTED)
         await store.record(make_draft(verdicts=(failed,)))
         good = await store.record(make_draft())
         await store.wait_indexed()

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from repertory.xp_store import (
     Cost,
     Database,
     DraftInvalidError,
+    Gates,
     Origin,
     Outcome,
     PackDraft,
@@ -24,12 +26,14 @@ from repertory.xp_store import (
     Rights,
     StepDraft,
     StoreError,
+    TrustRule,
     Verdict,
     digest_of,
     pack_rows,
 )
 from tests.claims import claim
 
+OpenStore = Callable[..., AbstractAsyncContextManager[PackStore]]
 MakeDraft = Callable[..., PackDraft]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -97,7 +101,6 @@ async def test_a_pack_reads_back_as_it_was_recorded(
 
 
 @claim("goalfymax:from-the-journal")
-@claim("goalfymax:from-the-journal")
 async def test_a_pack_is_written_with_what_its_task_writes_or_not_at_all(
     store: PackStore, database: Database, make_draft: MakeDraft
 ) -> None:
@@ -115,29 +118,106 @@ async def test_a_pack_is_written_with_what_its_task_writes_or_not_at_all(
 
 
 @claim("goalfymax:trust")
-@claim("goalfymax:trust")
 @pytest.mark.parametrize(("passed", "trust"), [(True, (2, 1)), (False, (1, 2)), (None, (1, 1))])
 async def test_only_a_decided_verdict_moves_trust(
-    store: PackStore, make_draft: MakeDraft, passed: bool | None, trust: tuple[float, float]
+    trusting: PackStore,
+    make_draft: MakeDraft,
+    sums: CheckSpec,
+    passed: bool | None,
+    trust: tuple[float, float],
 ) -> None:
     """Paper: GoalfyMax's CHECK; trust is a Beta posterior moved by verdicts alone."""
-    check = CheckSpec("sum", "python", "assert True")
-    verdict = Verdict("sum", passed, "", check.digest)
-    ref = await store.record(make_draft(checks=(check,), verdicts=(verdict,)))
-    pack = await store.get(ref.id)
+    verdict = Verdict("sum", passed, "", sums.digest)
+    ref = await trusting.record(make_draft(verdicts=(verdict,)))
+    pack = await trusting.get(ref.id)
     assert (pack.trust_a, pack.trust_b) == trust
 
 
 async def test_later_verdicts_move_trust_and_are_kept(
-    store: PackStore, make_draft: MakeDraft
+    trusting: PackStore, make_draft: MakeDraft
 ) -> None:
     """Ours: the evidence behind a posterior can be read."""
+    store = trusting
     ref = await store.record(make_draft())
     check = CheckSpec("currency", "regex", "EUR")
+    await store.admit(check, Gates(True, True, True, 1.0, 12))
     pack = await store.judge(ref, [check], [Verdict("currency", False, "USD", check.digest)])
     assert (pack.trust_a, pack.trust_b) == (2, 2)
     assert [each.passed for each in await store.verdicts(ref)] == [True, False]
-    assert [entry.verb for entry in await store.ledger()] == ["check", "record"]
+    verbs = [entry.verb for entry in await store.ledger()]
+    assert verbs == ["check", "admitted", "record", "admitted"]
+
+
+async def test_a_check_that_was_not_admitted_is_kept_and_moves_nothing(
+    store: PackStore, make_draft: MakeDraft
+) -> None:
+    """Ours: whoever plants `assert True` beside a pack gains no trust by it."""
+    easy = CheckSpec("easy", "python", "assert True")
+    verdict = Verdict("easy", True, "", easy.digest)
+    await store.admit(easy, Gates(False, True, True, 0.0, 12, ("the untouched start",)))
+    ref = await store.record(make_draft(checks=(easy,), verdicts=(verdict,)))
+    pack = await store.judge(ref, [easy], [verdict])
+    assert (pack.trust_a, pack.trust_b) == (1, 1)
+    assert [(each.passed, each.counted) for each in await store.verdicts(ref)] == [
+        (True, 0),
+        (True, 0),
+    ]
+
+
+async def test_the_same_check_of_the_same_subject_is_evidence_once(
+    trusting: PackStore, make_draft: MakeDraft, sums: CheckSpec
+) -> None:
+    """Ours: running a check a hundred times proves no more than running it once."""
+    verdict = Verdict("sum", True, "", sums.digest, "subject")
+    ref = await trusting.record(make_draft(verdicts=(verdict, verdict)))
+    pack = await trusting.judge(ref, [sums], [verdict])
+    assert (pack.trust_a, pack.trust_b) == (2, 1)
+    other = Verdict("sum", True, "", sums.digest, "another subject")
+    assert (await trusting.judge(ref, [sums], [other])).trust_a == 3
+
+
+@pytest.mark.parametrize("source", ["simulated", "generated"])
+async def test_what_never_happened_is_no_evidence(
+    trusting: PackStore, make_draft: MakeDraft, source: str
+) -> None:
+    """Paper: DreamGym's warning; simulated experience moves no trust."""
+    ref = await trusting.record(make_draft(source=source))
+    assert (await trusting.get(ref.id)).trust == 0.5
+
+
+async def test_evidence_ages_and_trust_returns_to_its_prior(
+    open_store: OpenStore, make_draft: MakeDraft, sums: CheckSpec
+) -> None:
+    """Paper: the beta reputation with forgetting (Josang and Ismail)."""
+    now, rule = [NOW], TrustRule(half_life_days=10)
+    async with open_store(clock=lambda: now[0], rule=rule) as store:
+        await store.admit(sums, Gates(True, True, True, 1.0, 12))
+        ref = await store.record(make_draft())
+        pack = await store.get(ref.id)
+        assert rule.of(pack, NOW) == pytest.approx(2 / 3)
+        assert rule.of(pack, NOW + timedelta(days=10)) == pytest.approx(1.5 / 2.5)
+        assert rule.of(pack, NOW + timedelta(days=1000)) == pytest.approx(0.5)
+        now[0] = NOW + timedelta(days=10)
+        judged = await store.judge(ref, [sums], [Verdict("sum", True, "", sums.digest, "later")])
+        assert (judged.trust_a, judged.trust_b) == (2.5, 1)
+
+
+async def test_a_models_opinion_lifts_trust_to_a_cap_and_lowers_it_freely(
+    trusting: PackStore, make_draft: MakeDraft
+) -> None:
+    """Ours: no number of opinions stands for one check that ran."""
+    rubric = CheckSpec("tone", "rubric", "Is the answer polite?")
+    rule = TrustRule()
+    plain = await trusting.record(make_draft(checks=(), verdicts=()))
+    praised = [Verdict("tone", True, "", rubric.digest, str(n)) for n in range(500)]
+    pack = await trusting.judge(plain, [rubric], praised)
+    assert pack.trust == 0.5
+    assert rule.of(pack, NOW) == rule.opinion_cap
+    checked = await trusting.record(make_draft("another"))
+    pack = await trusting.judge(checked, [rubric], praised)
+    assert rule.of(pack, NOW) == pytest.approx(2 / 3)
+    blamed = [Verdict("tone", False, "", rubric.digest, f"not {n}") for n in range(500)]
+    assert rule.of(await trusting.judge(checked, [rubric], blamed), NOW) < 0.55
 
 
 async def test_a_revision_leaves_the_earlier_one_as_it_was(
