@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .addresses import (
+        OutgoingRules,
+    )
     from .answering import (
         Asker,
         proven_identity,
@@ -176,7 +179,6 @@ if TYPE_CHECKING:
     from .outgoing import (
         Outgoing,
         OutgoingAnswer,
-        OutgoingRules,
         open_outgoing,
     )
     from .service import (
@@ -290,7 +292,7 @@ _MODULE_OF = {
     "OpenIdConnectSecurityScheme": "cards",
     "Outgoing": "outgoing",
     "OutgoingAnswer": "outgoing",
-    "OutgoingRules": "outgoing",
+    "OutgoingRules": "addresses",
     "Part": "messages",
     "PasswordOAuthFlow": "cards",
     "PermissionDeniedError": "errors",

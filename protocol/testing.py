@@ -88,9 +88,9 @@ async def serve_agent(
     """
     import uvicorn  # a web server takes a while to load
 
+    from .addresses import OutgoingRules
     from .binding import agent_server
     from .endpoints import agent_app
-    from .outgoing import OutgoingRules
     from .webhooks import MemoryWebhookStore, Webhooks
 
     card = card or memory_card("agent")

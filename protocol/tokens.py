@@ -17,6 +17,7 @@ import anyio
 import jwt
 import orjson
 
+from .addresses import OutgoingRules
 from .errors import (
     InvalidAgentResponseError,
     InvalidParamsError,
@@ -26,7 +27,7 @@ from .errors import (
     UnauthenticatedError,
 )
 from .identity import CAPABILITY, DEFAULT_TENANT, EVERYTHING, Identity
-from .outgoing import Outgoing
+from .outgoing import open_outgoing
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class SigningKey:
 class KeySet:
     """The keys of one issuer (RFC 7517): given, fetched from a URL, or found by discovery.
 
-    given: the document itself. url: where it is; "" asks the issuer's metadata
+    given: the document itself. outgoing: where a document may be. url: where it is; "" asks the issuer's metadata
     (RFC 8414, OpenID Connect Discovery), which must name the issuer to the letter.
     """
 
@@ -115,7 +116,7 @@ class KeySet:
         *,
         given: Mapping[str, Any] | None = None,
         url: str = "",
-        outgoing: Outgoing | None = None,
+        outgoing: OutgoingRules = OutgoingRules(),
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._issuer = issuer
@@ -188,8 +189,8 @@ class KeySet:
         raise LinkError(f"{self._issuer} publishes no metadata with a 'jwks_uri'")
 
     async def _document(self, url: str) -> dict[str, Any]:
-        assert self._outgoing is not None, "keys are given, or there is a way to fetch them"
-        answer = await self._outgoing.request("GET", url, headers={"accept": "application/json"})
+        async with open_outgoing(self._outgoing) as outgoing:
+            answer = await outgoing.request("GET", url, headers={"accept": "application/json"})
         if answer.status != 200:
             raise LinkError(f"{url} answered with HTTP status {answer.status}")
         try:

@@ -21,6 +21,7 @@ import orjson
 from anyio.abc import TaskGroup
 
 from .a2a_03 import task_to_03
+from .addresses import OutgoingRules
 from .envelope import A2A_VERSION
 from .errors import InvalidParamsError, LinkError, RepertoryError, TaskNotFoundError
 from .following import Backoff, follow
@@ -35,7 +36,7 @@ from .operations import (
     NumberedEvent,
     TaskPushNotificationConfig,
 )
-from .outgoing import Outgoing, OutgoingRules, open_outgoing
+from .outgoing import Outgoing, open_outgoing
 from .service import AgentService, Call
 from .tasks import Task
 

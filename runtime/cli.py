@@ -32,8 +32,10 @@ app = typer.Typer(
 )
 xp = typer.Typer(no_args_is_help=True, help="Find and show experience packs.")
 models = typer.Typer(no_args_is_help=True, help="The embedded models' files.")
+keys = typer.Typer(no_args_is_help=True, help="API keys of those who may call a served network.")
 app.add_typer(xp, name="xp", rich_help_panel="Look")
 app.add_typer(models, name="models", rich_help_panel="Set up")
+app.add_typer(keys, name="keys", rich_help_panel="Set up")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The manifest.", show_default=False)]
 Manifest = Annotated[
@@ -263,6 +265,61 @@ def xp_reindex(
     from .cli_xp import reindex_packs
 
     raise typer.Exit(reindex_packs(manifest, store, as_json))
+
+
+@app.command(rich_help_panel="Look", epilog=_example("repertory audit -m network.yaml"))
+def audit(
+    manifest: Manifest = DEFAULT_MANIFEST,
+    limit: Limit = 50,
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Show who was refused what, through whom, and what persons decided."""
+    from .cli_keys import show_audit
+
+    raise typer.Exit(show_audit(manifest, limit, store, as_json))
+
+
+@keys.command("add", epilog=_example("repertory keys add ide --can clerk --days 90"))
+def keys_add(
+    name: Annotated[str, typer.Argument(help="Whom it is for.")],
+    manifest: Manifest = DEFAULT_MANIFEST,
+    tenant: Annotated[str, typer.Option(help="Whose data it sees.")] = "default",
+    can: Annotated[
+        list[str] | None,
+        typer.Option("--can", help="An agent, a skill or a tool; default: everything."),
+    ] = None,
+    days: Annotated[float | None, typer.Option(min=0.001, help="How long it is good for.")] = None,
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Make an API key and show it once; the store keeps its hash."""
+    from .cli_keys import add_key
+
+    raise typer.Exit(add_key(manifest, name, tenant, can or [], days, store, as_json))
+
+
+@keys.command("list", epilog=_example("repertory keys list"))
+def keys_list(
+    manifest: Manifest = DEFAULT_MANIFEST, store: Store = "", as_json: Json = False
+) -> None:
+    """List the keys, without their secrets."""
+    from .cli_keys import list_keys
+
+    raise typer.Exit(list_keys(manifest, store, as_json))
+
+
+@keys.command("revoke", epilog=_example("repertory keys revoke ide"))
+def keys_revoke(
+    name: Annotated[str, typer.Argument(help="Its name or its id.")],
+    manifest: Manifest = DEFAULT_MANIFEST,
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Take a key back; a network that runs refuses it within seconds."""
+    from .cli_keys import revoke_key
+
+    raise typer.Exit(revoke_key(manifest, name, store, as_json))
 
 
 @models.command("list", epilog=_example("repertory models list"))

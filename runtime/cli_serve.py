@@ -6,10 +6,10 @@ import anyio
 from anyio import create_task_group
 from rich.text import Text
 
+from .admission import require_guarded
 from .chosen import choose
 from .cli_run import Interrupts, has_uvloop, running
 from .exits import Exit
-from .inspection import LOOPBACK
 from .screen import Screen
 from .web import serve
 
@@ -19,10 +19,10 @@ def serve_network(path: Path, host: str, port: int | None, store: str, as_json: 
     screen, chosen = Screen(json=as_json), choose(path, store)
     place = chosen.manifest.serve
     at, number = host or place.host, place.port if port is None else port
+    # Before anything is started: an error here costs nobody a model.
+    require_guarded(chosen.manifest, at)
 
     async def work() -> None:
-        if at not in LOOPBACK:
-            screen.warn(f"{at} is not loopback: whoever reaches it can use these agents")
         async with (
             running(screen, chosen) as network,
             serve(network, host=at, port=number) as url,

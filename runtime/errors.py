@@ -8,6 +8,7 @@ RepertoryError
     ├── InputError         (ValueError)      what was given to the network cannot be read
     ├── SupervisionError                     an agent crashed more often than is allowed
     ├── NetworkClosedError                   draining or closed: no new work
+    ├── UnguardedError     (ValueError)      others could call, and nobody is asked who he is
     └── PortInUseError     (OSError)         something else listens there
 
 A store that cannot be used raises the experience store's `StoreError`.
@@ -94,6 +95,12 @@ class SupervisionError(NetworkError):
     """An agent crashed more often than the manifest allows, and took the network with it."""
 
     reason = "SUPERVISION_EXHAUSTED"
+
+
+class UnguardedError(NetworkError, ValueError):
+    """Others than this machine could reach the network, and nobody would be asked who he is."""
+
+    reason = "UNGUARDED"
 
 
 class PortInUseError(NetworkError, OSError):

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jsonschema import Draft202012Validator, SchemaError
 from pydantic import BaseModel
@@ -16,13 +16,10 @@ from pydantic import BaseModel
 from repertory.agents import Agent, AgentSpec, OptionsInvalidError, Tier
 
 from .errors import Finding, KindError, ManifestError, did_you_mean
+from .inspection_serve import Told, inspect_commands, inspect_serve
 from .kinds import load_kind, load_reference
 from .manifest import AgentEntry, Manifest, OpenAIModel, load_manifest
 from .yaml_source import Location
-
-_Told = tuple[Literal["error", "warning"], Location, str]
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def check_manifest(path: str | Path) -> list[Finding]:
@@ -41,6 +38,8 @@ def inspect_manifest(manifest: Manifest) -> list[Finding]:
         *_models(manifest),
         *_tools(manifest),
         *_policy(manifest),
+        *inspect_commands(manifest),
+        *inspect_serve(manifest),
         *_rest(manifest),
     ]
     findings = [manifest.finding(severity, at, sentence) for severity, at, sentence in told]
@@ -63,7 +62,7 @@ def duty_of(kind: type[Agent], entry: AgentEntry) -> Tier | None:
     return own if isinstance(own, Tier) else None
 
 
-def _agents(manifest: Manifest) -> Iterator[_Told]:
+def _agents(manifest: Manifest) -> Iterator[Told]:
     for name, entry in manifest.agents.items():
         if entry.is_remote:
             continue
@@ -80,7 +79,7 @@ def _agents(manifest: Manifest) -> Iterator[_Told]:
             yield "error", at, f"agents.{name} plans, but has no 'peers' to give work to"
 
 
-def _tier(manifest: Manifest, name: str, kind: type[Agent]) -> Iterator[_Told]:
+def _tier(manifest: Manifest, name: str, kind: type[Agent]) -> Iterator[Told]:
     entry = manifest.agents[name]
     duty, model = duty_of(kind, entry), manifest.model_of(name)
     tiers = manifest.tiers_of(model)
@@ -103,7 +102,7 @@ def _tier(manifest: Manifest, name: str, kind: type[Agent]) -> Iterator[_Told]:
     yield "error", at, sentence
 
 
-def _options(manifest: Manifest, name: str, kind: type[Agent]) -> Iterator[_Told]:
+def _options(manifest: Manifest, name: str, kind: type[Agent]) -> Iterator[Told]:
     """Stock kinds know their options; making one of the user's own could do anything."""
     entry = manifest.agents[name]
     if entry.is_stock:
@@ -113,7 +112,7 @@ def _options(manifest: Manifest, name: str, kind: type[Agent]) -> Iterator[_Told
             yield "error", ("agents", name, "options"), error.sentence
 
 
-def _output(manifest: Manifest, name: str) -> Iterator[_Told]:
+def _output(manifest: Manifest, name: str) -> Iterator[Told]:
     output = manifest.agents[name].output
     at: Location = ("agents", name, "output")
     if isinstance(output, dict):
@@ -131,7 +130,7 @@ def _output(manifest: Manifest, name: str) -> Iterator[_Told]:
             yield "error", at, f"agents.{name}.output: {output!r} is not a pydantic model"
 
 
-def _models(manifest: Manifest) -> Iterator[_Told]:
+def _models(manifest: Manifest) -> Iterator[Told]:
     used = {
         manifest.model_of(name) for name, agent in manifest.agents.items() if not agent.is_remote
     }
@@ -151,7 +150,7 @@ def _models(manifest: Manifest) -> Iterator[_Told]:
             yield from _callable(manifest, (*at, "function"), model.function)
 
 
-def _tools(manifest: Manifest) -> Iterator[_Told]:
+def _tools(manifest: Manifest) -> Iterator[Told]:
     used = {server for name in manifest.agents for server in manifest.tools_of(name)}
     for name, entry in manifest.tools.items():
         at: Location = ("tools", name)
@@ -173,7 +172,7 @@ def _tools(manifest: Manifest) -> Iterator[_Told]:
             yield "error", (*at, "command"), sentence
 
 
-def _policy(manifest: Manifest) -> Iterator[_Told]:
+def _policy(manifest: Manifest) -> Iterator[Told]:
     for index, rule in enumerate(manifest.policy.rules):
         at: Location = ("policy", "rules", index)
         server = rule.tool.partition(".")[0] if rule.tool else None
@@ -190,17 +189,12 @@ def _policy(manifest: Manifest) -> Iterator[_Told]:
         yield from _callable(manifest, ("policy", "validators", index), reference)
 
 
-def _rest(manifest: Manifest) -> Iterator[_Told]:
+def _rest(manifest: Manifest) -> Iterator[Told]:
     if manifest.report:
         yield from _callable(manifest, ("report",), manifest.report)
-    if manifest.serve.host not in LOOPBACK:
-        sentence = (
-            f"serve.host {manifest.serve.host!r} lets others reach the network, without a key"
-        )
-        yield "warning", ("serve", "host"), sentence
 
 
-def _callable(manifest: Manifest, at: Location, reference: str) -> Iterator[_Told]:
+def _callable(manifest: Manifest, at: Location, reference: str) -> Iterator[Told]:
     try:
         found: Any = load_reference(manifest, reference)
     except KindError as error:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -23,28 +22,13 @@ from pydantic import (
 from repertory.agents import Tier
 
 from .errors import Finding, ManifestError, did_you_mean
+from .manifest_entry import CapabilityName, Count, Entry, Name, Seconds
 from .manifest_faults import name_findings, shape_findings
+from .manifest_serve import Serve
 from .policy import PolicyRules
 from .yaml_source import Location, YamlSource, dotted, load_yaml, parse_yaml
 
-Name = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z][A-Za-z0-9_-]*$",
-        max_length=64,
-        description="Letters, digits, '-' and '_', beginning with a letter.",
-    ),
-]
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(\.[\w./-]+)?$", max_length=160)]
-CapabilityName = Annotated[
-    str,
-    Field(
-        pattern=r"^[\w*?-][\w.*?-]*(/[\w*?-][\w.*?-]*)?$",
-        max_length=200,
-        description="An agent ('clerk'), a skill ('clerk/reading') or a tool ('books.post');"
-        " '*' and '?' match as in file names.",
-    ),
-]
 Reference = Annotated[
     str,
     Field(
@@ -52,15 +36,7 @@ Reference = Annotated[
         description="'module:name'; the manifest's folder comes first on the import path.",
     ),
 ]
-Seconds = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 STOCK_KINDS = ("worker", "planner", "human")
-
-
-class Entry(BaseModel):
-    """A part of the manifest: frozen, and without keys of its own invention."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ModelLimits(Entry):
@@ -356,17 +332,6 @@ class Telemetry(Entry):
     content: bool = Field(default=False, description="Also what was said; may hold personal data.")
     otlp: bool = Field(
         default=True, description="Send to OTEL_EXPORTER_OTLP_ENDPOINT too, where that is set."
-    )
-
-
-class Serve(Entry):
-    """Where `repertory serve` listens."""
-
-    host: str = Field(
-        default="127.0.0.1", description="Anything but loopback is reachable by others."
-    )
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        default=8420, description="0 takes a free one."
     )
 
 

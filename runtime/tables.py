@@ -100,6 +100,24 @@ class CommandRow(JournalTable, table=True):
     outcome: str = Field(default="", index=True)
 
 
+class KeyRow(JournalTable, table=True):
+    """An API key: the hash of its secret, whom it stands for, and what it may ask and use.
+
+    capabilities: a JSON list, "" for everything. Times are seconds since the epoch.
+    """
+
+    __tablename__: ClassVar[Any] = "api_key"
+
+    id: str = Field(primary_key=True)
+    name: str = Field(index=True)
+    tenant: str
+    digest: str
+    capabilities: str
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None
+
+
 class AuditRow(JournalTable, table=True):
     """One refusal, or one decision of a person about who may do what. Append-only.
 

@@ -11,30 +11,30 @@ The app is plain ASGI: `serve` runs it on a socket, a host program mounts it
 under a prefix. It listens on loopback unless told otherwise.
 """
 
-import errno
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
-import uvicorn
 
 from repertory.protocol import (
     LOOPBACK_HOSTS,
     LOOPBACK_ORIGINS,
-    AgentApp,
     AgentCard,
     AgentService,
     Call,
     CancelTaskRequest,
     EventPage,
     GetTaskRequest,
+    Guard,
+    Limits,
     ListTasksRequest,
     ListTasksResponse,
     OutgoingRules,
+    Refusal,
     SendMessageRequest,
     SendMessageResponse,
     Task,
@@ -43,8 +43,11 @@ from repertory.protocol import (
     agent_server,
 )
 
+from .admission import authentication_of, require_guarded
+from .audit import AuditEntry
 from .cards import card_of_entry
-from .errors import PortInUseError
+from .listener import listen, web_server
+from .manifest_serve import LOOPBACK
 from .network import Network
 from .telemetry import Telemetry
 from .webhooks import JournalWebhooks
@@ -104,13 +107,14 @@ def network_app(
     allowed_hosts: Sequence[str] = LOOPBACK_HOSTS,
     allowed_origins: Sequence[str] = LOOPBACK_ORIGINS,
     outgoing: OutgoingRules = OutgoingRules(),
-) -> AgentApp:
+) -> Guard:
     """The network as an ASGI app; its `running()` must surround its use when mounted.
 
     base_url: where it is reachable, without a trailing slash; it goes into the
     cards, so that who reads one knows where to call. allowed_hosts,
     allowed_origins: the Host and Origin headers that are answered. outgoing: which
-    URLs webhooks may have.
+    URLs webhooks and OAuth documents may have. Who may call, and how much, is the
+    manifest's `serve`.
     """
     for name in network.local_agents:
         place = f"{base_url}/agents/{name}" if base_url else ""
@@ -128,7 +132,7 @@ def network_app(
             webhooks=Webhooks(name, service, store, outgoing),
         )
     entry = network.manifest.entry
-    return agent_app(
+    app = agent_app(
         servers,
         cards,
         allowed_hosts=allowed_hosts,
@@ -137,13 +141,25 @@ def network_app(
         pages={"/health": lambda: {"network": network.name, "agents": network.agents}},
     )
 
+    async def tell(refusal: Refusal) -> None:
+        await network.audit.note(
+            AuditEntry(
+                refusal.what,
+                principal=refusal.principal,
+                tenant=refusal.tenant,
+                target=refusal.path,
+                reason=f"from {refusal.client}: {refusal.reason}",
+            )
+        )
 
-class _Server(uvicorn.Server):
-    """A web server that leaves signals to whoever runs the network."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    return Guard(
+        app,
+        hosts=allowed_hosts,
+        origins=allowed_origins,
+        limits=Limits(**network.manifest.serve.limits.model_dump()),
+        authentication=authentication_of(network, base_url, outgoing),
+        tell=tell,
+    )
 
 
 @asynccontextmanager
@@ -152,29 +168,29 @@ async def serve(
 ) -> AsyncIterator[str]:
     """Serve the network until the block ends; yields the URL it is reached at.
 
-    port: 0 takes a free one.
+    port: 0 takes a free one. base_url: in place of the manifest's `serve.url`.
 
     Raises:
+        UnguardedError: Others than this machine could reach it, and nobody is asked who he is.
         PortInUseError: Something else listens there.
+        InputError: The files of TLS, keys or a card's signature cannot be used.
     """
-    listener = _listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    url = base_url or f"http://{shown}:{listener.getsockname()[1]}"
-    loopback = host in ("127.0.0.1", "localhost", "::1")
-    hosts = LOOPBACK_HOSTS if loopback else (*LOOPBACK_HOSTS, f"{shown}:*", shown)
-    app = network_app(network, url, allowed_hosts=hosts)
-    config = uvicorn.Config(
-        app,
-        loop="none",
-        http="httptools",
-        lifespan="off",
-        access_log=False,
-        log_level="warning",
-        log_config=None,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=2,
-    )
-    server = _Server(config)
+    serving = network.manifest.serve
+    require_guarded(network.manifest, host)
+    listener = listen(host, port)
+    try:
+        url = base_url or serving.url or _address(network, host, listener.getsockname()[1])
+        app = network_app(
+            network,
+            url,
+            allowed_hosts=(*LOOPBACK_HOSTS, *serving.hosts, *_hosts(host, url)),
+            allowed_origins=(*LOOPBACK_ORIGINS, *serving.origins),
+            outgoing=OutgoingRules(allow=serving.outgoing),
+        )
+        server = web_server(app, network.manifest)
+    except BaseException:
+        listener.close()
+        raise
     async with app.running(), anyio.create_task_group() as group:
         group.start_soon(partial(server.serve, sockets=[listener]))
         try:
@@ -183,24 +199,17 @@ async def serve(
             server.should_exit = True
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(1024)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUseError(
-                f"port {port} of {host} is in use by another program: stop it, or give another"
-                " with --port (0 takes a free one)",
-                host=host,
-                port=port,
-            ) from None
-        raise PortInUseError(
-            f"cannot listen on {host}:{port}: {error.strerror}", host=host, port=port
-        ) from None
-    listener.setblocking(False)
-    return listener
+def _address(network: Network, host: str, port: int) -> str:
+    scheme = "https" if network.manifest.serve.tls is not None else "http"
+    return f"{scheme}://{_shown(host)}:{port}"
+
+
+def _hosts(host: str, url: str) -> tuple[str, ...]:
+    """The Host headers of those who call `url`, or the address that is listened on."""
+    if host in (*LOOPBACK, "0.0.0.0", "::"):  # noqa: S104 - not listened on, compared with
+        return (urlsplit(url).netloc,)
+    return urlsplit(url).netloc, _shown(host), f"{_shown(host)}:*"
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

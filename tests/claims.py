@@ -122,6 +122,11 @@ CLAIMS = (
         "A token counts when its issuer, audience, expiry, algorithm, key and scopes all do.",
     ),
     Claim(
+        "mcp:api-keys",
+        "runtime",
+        "A key opens every face for what it may ask, and a refusal is in the audit.",
+    ),
+    Claim(
         "mcp:outgoing",
         "protocol",
         "No URL that a stranger names is called at an address that is not public.",

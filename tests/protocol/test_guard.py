@@ -34,7 +34,6 @@ from repertory.protocol import (
     UnauthenticatedError,
     metadata_urls,
     new_key,
-    open_outgoing,
 )
 from repertory.protocol.keys import key_identity
 from repertory.protocol.limits import Rates, require_shallow
@@ -446,18 +445,15 @@ async def test_keys_are_found_by_discovery_and_only_at_the_issuer_that_names_its
             asked: list[str] = []
             port = await tasks.start(_issuer, asked, name)
             issuer = f"http://127.0.0.1:{port}/realm"
-            async with open_outgoing(OutgoingRules(allow=("127.0.0.1/32",))) as outgoing:
-                keys = KeySet(issuer, outgoing=outgoing)
-                tokens = TokenVerifier(TokenRules(issuer=issuer), keys)
-                guard = guarded(
-                    Behind(), authentication=Authentication(tokens=tokens, base_url=BASE)
-                )
-                for _ in range(3):
-                    good = await Asked(credential=token(iss=issuer)).through(guard)
-                    unknown = token(iss=issuer, header={"kid": "r9"})
-                    lost = await Asked(credential=unknown).through(guard)
-                    assert (good.status or 0) == (status or 503)
-                    assert lost.status == (401 if status else 503)
+            keys = KeySet(issuer, outgoing=OutgoingRules(allow=("127.0.0.1/32",)))
+            tokens = TokenVerifier(TokenRules(issuer=issuer), keys)
+            guard = guarded(Behind(), authentication=Authentication(tokens=tokens, base_url=BASE))
+            for _ in range(3):
+                good = await Asked(credential=token(iss=issuer)).through(guard)
+                unknown = token(iss=issuer, header={"kid": "r9"})
+                lost = await Asked(credential=unknown).through(guard)
+                assert (good.status or 0) == (status or 503)
+                assert lost.status == (401 if status else 503)
             # Unknown keys are asked for once in a while, whoever sends what.
             assert asked.count("/jwks") <= 1
             tasks.cancel_scope.cancel()

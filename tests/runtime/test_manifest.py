@@ -451,5 +451,6 @@ serve: {host: 0.0.0.0}
         ("error", 7, "tools.ledger.command"),
         ("error", 10, "policy.rules[0].tool"),
         ("error", 11, "policy.validators[0]"),
+        ("error", 13, "serve.host"),
         ("warning", 13, "serve.host"),
     ]
