@@ -78,6 +78,18 @@ def load_labels(path: Path) -> Labels:
     return Labels(kinds, roles)
 
 
+def is_label_file(path: Path) -> bool:
+    """Whether a CSV file has a column of actors and one of labels, and no times."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            header = [cell.strip().lower() for cell in next(csv.reader(stream), [])]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+    has_time = any("time" in cell or cell in ("t", "date") for cell in header)
+    named = _column(header, _ACTORS) is not None and _column(header, _KINDS) is not None
+    return (named and not has_time) or path.name == "humans.csv"
+
+
 def _column(header: list[str], names: tuple[str, ...]) -> int | None:
     return next((header.index(name) for name in names if name in header), None)
 
