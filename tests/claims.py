@@ -46,6 +46,7 @@ SYSTEMS = (
     System("a2a", "A2A 1.0", "the Agent2Agent protocol's specification"),
     System("mcp", "MCP 2026-07-28", "the Model Context Protocol's specification"),
     System("goalfymax", "GoalfyMax", "Experience Packs; its digest, its own text could not be had"),
+    System("egs", "EGS", "simulating audiences, Liu et al. 2023; its text could not be had whole"),
     System("otp", "Erlang/OTP", "the supervisor's documentation"),
     System("otel", "OpenTelemetry", "the conventions for generative AI, in development"),
 )
@@ -160,6 +161,41 @@ CLAIMS = (
         "goalfymax:safety",
         "runtime",
         "Every action passes the policy, and nothing that is said can widen it.",
+    ),
+    Claim(
+        "egs:candidates",
+        "simulators",
+        "Every set of advice up to a size gives as many candidates as it should, and none twice.",
+    ),
+    Claim(
+        "egs:position-consistency",
+        "simulators",
+        "A pair is asked in both orders; a judge that prefers a place gives no signal.",
+    ),
+    Claim(
+        "egs:planted",
+        "simulators",
+        "A preference that was planted is found, and weights decide between audiences.",
+    ),
+    Claim(
+        "egs:budget",
+        "simulators",
+        "With n log n pairs a judge without noise finds the same winner as with all.",
+    ),
+    Claim(
+        "egs:facts",
+        "simulators",
+        "Numbers, dates and names that no fact of the scenario has are flagged.",
+    ),
+    Claim(
+        "egs:length",
+        "simulators",
+        "On topics it never saw the trained judge beats 'longer wins', and the control is shown.",
+    ),
+    Claim(
+        "egs:segments",
+        "simulators",
+        "Readers for and against agree less than the same votes parted at random.",
     ),
     Claim(
         "otp:restart-kinds",
