@@ -27,11 +27,11 @@ if TYPE_CHECKING:
         StoreVersionError,
         WeightsError,
     )
+    from .floor import Asked, Floor, FloorErrors, calibrated, errors_of
     from .gates import Gates
-    from .hits import Hit, Reasons
+    from .hits import Candidate, Hit, Reasons, Recall
     from .index import ChromaIndex, MemoryIndex, VectorIndex
     from .ledger import LedgerReport
-    from .recall import Floor
     from .record import pack_rows
     from .rights import Decision, Request, allowed_keys, inherit, permits
     from .store import PackStore, open_pack_store
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {
     "AdmissionStatus": "admission",
+    "Asked": "floor",
+    "Candidate": "hits",
     "Check": "tables",
     "CheckError": "errors",
     "CheckSpec": "checks",
@@ -63,7 +65,8 @@ _MODULE_OF = {
     "Durability": "database",
     "Edge": "tables",
     "Embedder": "embedder",
-    "Floor": "recall",
+    "Floor": "floor",
+    "FloorErrors": "floor",
     "Gates": "gates",
     "HashEmbedder": "embedder",
     "Hit": "hits",
@@ -82,6 +85,7 @@ _MODULE_OF = {
     "PackRef": "drafts",
     "PackStore": "store",
     "Reasons": "hits",
+    "Recall": "hits",
     "Request": "rights",
     "Rights": "drafts",
     "RightsError": "errors",
@@ -97,7 +101,9 @@ _MODULE_OF = {
     "WEIGHTS": "weights",
     "WeightsError": "errors",
     "allowed_keys": "rights",
+    "calibrated": "floor",
     "digest_of": "digests",
+    "errors_of": "floor",
     "find_weights": "weights",
     "inherit": "rights",
     "install_weights": "weights",
@@ -117,6 +123,8 @@ __all__ = [
     "SMOLLM2",
     "WEIGHTS",
     "AdmissionStatus",
+    "Asked",
+    "Candidate",
     "Check",
     "CheckError",
     "CheckSpec",
@@ -133,6 +141,7 @@ __all__ = [
     "Edge",
     "Embedder",
     "Floor",
+    "FloorErrors",
     "Gates",
     "HashEmbedder",
     "Hit",
@@ -151,6 +160,7 @@ __all__ = [
     "PackRef",
     "PackStore",
     "Reasons",
+    "Recall",
     "Request",
     "Rights",
     "RightsError",
@@ -164,7 +174,9 @@ __all__ = [
     "Verdict",
     "WeightsError",
     "allowed_keys",
+    "calibrated",
     "digest_of",
+    "errors_of",
     "find_weights",
     "inherit",
     "install_weights",

@@ -1,11 +1,13 @@
-"""What recall answers with: a pack, how well it fits, and why it was found.
+"""What recall answers with: packs, how well they fit, why they were found, or why nothing was.
 
 Plain values, so that agents may name them without loading the tables.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from .floor import Asked, Floor
 
 if TYPE_CHECKING:
     from .tables import Pack
@@ -73,4 +75,47 @@ class Hit:
             pack=Pack.model_validate(data["pack"]),
             score=data["score"],
             reasons=Reasons(**reasons),
+        )
+
+
+Fate: TypeAlias = Literal[
+    "chosen", "no evidence", "low score", "repeats", "over budget", "beyond the limit"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pack that recall looked at, and what became of it.
+
+    fate: `no evidence` is below the floor, `repeats` is too like a chosen one.
+    """
+
+    id: str
+    goal: str
+    score: float
+    reasons: Reasons
+    fate: Fate
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """An answer with its reasons. `silence` says why there is no hit, and is "" when there is one.
+
+    terms: each word of the query, in how many packs it occurs, and whether the search
+    by words went after it (very common ones are left out). how: which way the vectors
+    were searched. considered: the candidates whose evidence was looked at, best first.
+    """
+
+    hits: tuple[Hit, ...]
+    query: str
+    terms: tuple[tuple[str, int, bool], ...]
+    how: str
+    considered: tuple[Candidate, ...]
+    floor: Floor
+    silence: str
+
+    def asked(self, *, known: bool) -> Asked:
+        """The evidence of this answer as a question for `calibrated`."""
+        return Asked(
+            known, tuple((c.reasons.cosine or 0.0, c.reasons.overlap) for c in self.considered)
         )

@@ -5,7 +5,6 @@ embeds them and keeps the vector index; `recall` finds them. This is where the t
 meet, and every question is scoped to a tenant before anything is looked up.
 """
 
-import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
+import anyio.to_thread
 
-from . import recall as arms
 from .admission import AdmissionStatus, admission_rows
 from .checks import CheckSpec, Verdict
 from .database import Database
@@ -23,16 +22,20 @@ from .ddl import EXTRA_DDL
 from .digests import Clock, instant, utc_now
 from .drafts import PackDraft, PackRef
 from .embedder import Embedder
-from .errors import PackNotFoundError, StoreError
+from .errors import PackNotFoundError
 from .evidence import judge_rows, use_rows
+from .finder import Finder
+from .floor import Floor, floor_of
+from .fusion import Wants
 from .gates import Gates
-from .hits import Hit
-from .index import ChromaIndex, VectorIndex, Vectors
+from .hits import Hit, Recall
+from .index import ChromaIndex, VectorIndex
 from .ledger import LedgerReport, verify
 from .migration import upgrade
-from .outbox import Indexer, embed_texts
-from .recall import EXACT_LIMIT, Floor, Scope, floor_of
+from .outbox import Indexer
+from .recall import EXACT_LIMIT
 from .record import pack_rows
+from .scope import Scope
 from .tables import (
     CHECK_COLUMNS,
     EDGE_COLUMNS,
@@ -55,12 +58,9 @@ from .vectors import VectorCache
 
 DEFAULT_TENANT = "default"
 FINDABLE = ("stable", "candidate")
-# How many the index is asked for before SQL filters them, and how many must remain.
-_OVERFETCH = 500
-_ENOUGH = 20
+DIVERSITY = 0.2
 
 M = TypeVar("M", bound=Row)
-_log = logging.getLogger("repertory.xp_store")
 
 
 class PackStore:
@@ -71,6 +71,7 @@ class PackStore:
         database: Database,
         embedder: Embedder,
         indexer: Indexer,
+        vectors: VectorCache,
         *,
         floor: Floor,
         clock: Clock,
@@ -78,13 +79,13 @@ class PackStore:
         rule: TrustRule,
     ) -> None:
         self._database = database
-        self._embedder = embedder
         self._indexer = indexer
-        self._floor = floor
         self._clock = clock
-        self._exact_limit = exact_limit
         self._rule = rule
-        self._cache = VectorCache(embedder.name, embedder.dimensions)
+        self._cache = vectors
+        self._finder = Finder(
+            database, embedder, indexer, vectors, floor=floor, exact_limit=exact_limit
+        )
 
     @property
     def index_state(self) -> str:
@@ -182,44 +183,60 @@ class PackStore:
         kinds: Sequence[str] | None = None,
         status: Sequence[str] = FINDABLE,
         at: datetime | None = None,
+        min_trust: float = 0.0,
         limit: int = 4,
         min_score: float = 0.0,
+        tokens: int | None = None,
+        diversity: float = DIVERSITY,
     ) -> list[Hit]:
         """The packs that fit `query`, best first, each with its reasons; may be empty.
 
-        at: the moment the packs must be valid at, now by default. A pack whose
-        embedding is not made yet is found by its words; without an embedder that
-        answers, so is every pack.
+        at: the moment the packs must be valid at, now by default. tokens: what the
+        packs may take of a prompt together, at four characters a token; one that does
+        not fit is passed over. diversity: 0 for the best alone, more for hits that
+        repeat each other less. A pack whose embedding is not made yet is found by its
+        words; without an embedder that answers, so is every pack.
         """
+        answer = await self.explain(
+            query,
+            tenant=tenant,
+            family=family,
+            kinds=kinds,
+            status=status,
+            at=at,
+            min_trust=min_trust,
+            limit=limit,
+            min_score=min_score,
+            tokens=tokens,
+            diversity=diversity,
+        )
+        return list(answer.hits)
+
+    async def explain(
+        self,
+        query: str,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        family: str | None = None,
+        kinds: Sequence[str] | None = None,
+        status: Sequence[str] = FINDABLE,
+        at: datetime | None = None,
+        min_trust: float = 0.0,
+        limit: int = 4,
+        min_score: float = 0.0,
+        tokens: int | None = None,
+        diversity: float = DIVERSITY,
+    ) -> Recall:
+        """As `recall`, with what was looked at and why each candidate was taken or left."""
         scope = Scope(
             tenant=tenant,
             at=instant(at or self._clock()),
             status=tuple(status),
             family=family,
             kinds=None if kinds is None else tuple(kinds),
+            min_trust=min_trust,
         )
-        vector = await self._vector(query)
-        found = await self._database.read(
-            lambda connection: arms.search(
-                connection, query, vector, self._cache, scope, self._exact_limit
-            )
-        )
-        cosines = found.cosines
-        if cosines is None:
-            assert vector is not None, "only a vector is asked for in the index"
-            cosines = await self._wide(vector, scope, limit)
-        return await self._database.read(
-            lambda connection: arms.fuse(
-                connection,
-                found,
-                cosines,
-                vector,
-                self._cache,
-                floor=self._floor,
-                limit=limit,
-                min_score=min_score,
-            )
-        )
+        return await self._finder.find(query, scope, Wants(limit, min_score, tokens, diversity))
 
     async def wait_indexed(self) -> None:
         """Wait until every pack recorded before this call is searchable by meaning.
@@ -237,30 +254,10 @@ class PackStore:
         Raises:
             IndexUnavailableError: The index cannot be built anew either.
         """
+        await anyio.to_thread.run_sync(self._cache.clear)
         queued = await self._indexer.rebuild()
         await self._indexer.wait_idle()
         return queued
-
-    async def _vector(self, query: str) -> Vectors | None:
-        if not query.strip():
-            return None
-        try:
-            made = await embed_texts(self._embedder, [query])
-        except StoreError as error:
-            _log.warning("recall goes on by words alone: %s", error)
-            return None
-        vector: Vectors = made[0]
-        return vector
-
-    async def _wide(self, vector: Vectors, scope: Scope, limit: int) -> dict[int, float]:
-        nearest = await self._indexer.nearest(scope.tenant, vector, _OVERFETCH)
-        kept = await self._database.read(lambda connection: arms.admit(connection, nearest, scope))
-        if len(kept) >= min(max(limit, _ENOUGH), len(nearest)) and nearest:
-            return kept
-        # The filter ate the index's answers, or there was no index to ask.
-        return await self._database.read(
-            lambda connection: arms.exact(connection, vector, self._cache, scope)
-        )
 
     # -- read ----------------------------------------------------------------
 
@@ -376,6 +373,7 @@ async def open_pack_store(
     *,
     embedder: Embedder,
     index: Path | str | VectorIndex | None = None,
+    beside: Path | None = None,
     floor: Floor | None = None,
     rule: TrustRule = TrustRule(),
     clock: Clock = utc_now,
@@ -384,7 +382,8 @@ async def open_pack_store(
     """Open the packs of `database`, and own the vector index while the block lasts.
 
     index: the folder of an embedded Chroma, an index of your own, or None for exact
-    search alone (which is also how a second process may read). floor: the evidence
+    search alone (which is also how a second process may read; beside: the folder of the
+    index that it must leave to its owner, whose vectors it may look at). floor: the evidence
     that recall demands, the embedder's own by default. rule: where trust begins and how it
     ages.
 
@@ -392,7 +391,9 @@ async def open_pack_store(
         StoreOwnedError: Another process owns the index's folder.
     """
     await database.ensure(metadata, EXTRA_DDL, upgrade)
-    held = ChromaIndex(Path(index)) if isinstance(index, (str, Path)) else index
+    folder = Path(index) if isinstance(index, (str, Path)) else None
+    held = ChromaIndex(folder) if folder is not None else index
+    assert not isinstance(held, (str, Path))
     indexer = Indexer(database, embedder, held)
     await indexer.own()
     failure: Exception | None = None
@@ -404,6 +405,12 @@ async def open_pack_store(
                     database,
                     embedder,
                     indexer,
+                    VectorCache(
+                        embedder.name,
+                        embedder.dimensions,
+                        folder or beside,
+                        owner=folder is not None,
+                    ),
                     floor=floor or floor_of(embedder.min_cosine),
                     clock=clock,
                     exact_limit=exact_limit,

@@ -1,0 +1,177 @@
+"""Recall from a question to an answer: which way the vectors are searched, and what is said of it.
+
+A small filtered set is scored exactly on the vectors beside the rows. A large one goes
+to the index, overfetched, and SQL filters what comes back, nearest first, so the first
+of those kept are the nearest of the set; when too few remain, the index is asked for
+more, and in the end the set is scored exactly after all.
+"""
+
+import logging
+import sqlite3
+from dataclasses import dataclass
+from functools import partial
+
+from . import recall as arms
+from .database import Database
+from .embedder import Embedder
+from .errors import StoreError
+from .floor import Floor
+from .fusion import Wants, fuse
+from .hits import Candidate, Hit, Recall
+from .index import Vectors
+from .outbox import Indexer, embed_texts
+from .scope import Rows, Scope, admitted, rows_within
+from .vectors import VectorCache
+
+_FIRST_ASKED = 100
+_MOST_ASKED = 1000
+_ENOUGH = 20
+_MOST_SCOPES = 256
+_log = logging.getLogger("repertory.xp_store")
+
+
+@dataclass(frozen=True, slots=True)
+class _Arms:
+    found: arms.Arms
+    cosines: dict[int, float]
+    how: str
+
+
+class Finder:
+    """Answers questions of one store."""
+
+    def __init__(
+        self,
+        database: Database,
+        embedder: Embedder,
+        indexer: Indexer,
+        cache: VectorCache,
+        *,
+        floor: Floor,
+        exact_limit: int,
+    ) -> None:
+        self._database = database
+        self._embedder = embedder
+        self._indexer = indexer
+        self._cache = cache
+        self._floor = floor
+        self._exact_limit = exact_limit
+        self._frequencies = arms.Frequencies()
+        # Scopes that were too large to be scored exactly; only a hint, and so never wrong.
+        self._wide: dict[tuple[object, ...], None] = {}
+
+    async def find(self, query: str, scope: Scope, wants: Wants) -> Recall:
+        """The packs in `scope` that fit `query`, and how they were found."""
+        vector = await self._vector(query)
+        known_wide = vector is not None and scope.key in self._wide
+        found = await self._database.read(
+            lambda connection: self._search(connection, query, vector, scope, known_wide)
+        )
+        if found.cosines is not None:
+            cosines, how = found.cosines, _said(found.rows, vector)
+        else:
+            assert vector is not None, "only a vector is asked for in the index"
+            cosines, how = await self._from_index(vector, scope, wants.limit)
+        hits, considered = await self._database.read(
+            lambda connection: fuse(
+                connection, found, cosines, vector, self._cache, self._floor, wants
+            )
+        )
+        return Recall(
+            tuple(hits),
+            query,
+            tuple((term.word, term.packs, term.asked) for term in found.terms),
+            how,
+            tuple(considered),
+            self._floor,
+            _why_nothing(hits, considered, self._floor),
+        )
+
+    def _search(
+        self,
+        connection: sqlite3.Connection,
+        query: str,
+        vector: Vectors | None,
+        scope: Scope,
+        known_wide: bool,
+    ) -> arms.Arms:
+        terms = arms.terms_of(connection, query, self._frequencies)
+        rows: Rows | None = None
+        if not known_wide:
+            rows = rows_within(connection, scope, self._exact_limit + 1)
+            if len(rows) > self._exact_limit:
+                rows = None
+                if len(self._wide) >= _MOST_SCOPES:
+                    self._wide.clear()
+                self._wide[scope.key] = None
+        text = arms.by_words(connection, terms, scope, rows)
+        if vector is None:
+            return arms.Arms(terms, rows, text, {})
+        cosines = None if rows is None else arms.nearest(connection, rows, vector, self._cache)
+        return arms.Arms(terms, rows, text, cosines)
+
+    async def _from_index(
+        self, vector: Vectors, scope: Scope, limit: int
+    ) -> tuple[dict[int, float], str]:
+        needed = max(limit, _ENOUGH)
+        asked = _FIRST_ASKED
+        while True:
+            near = await self._indexer.nearest(scope.tenant, vector, asked)
+            kept = await self._database.read(partial(_kept, near=near, scope=scope))
+            everything = len(near) < asked
+            if near and (len(kept) >= needed or (everything and len(kept) == len(near))):
+                first = dict(list(kept.items())[: arms.ARM_LIMIT])
+                return first, f"the index gave {len(near)}, of which {len(kept)} pass the filter"
+            if everything or asked == _MOST_ASKED:
+                break
+            share = max(len(kept), 1) / len(near)
+            asked = min(_MOST_ASKED, max(2 * asked, round(1.5 * needed / share)))
+        # The filter ate the index's answers, or there was no index to ask.
+        cosines = await self._database.read(
+            lambda connection: arms.nearest(
+                connection, rows_within(connection, scope, -1), vector, self._cache
+            )
+        )
+        told = "too few pass the filter" if near else "the index gave nothing"
+        return cosines, f"every pack in scope was scored, since {told}"
+
+    async def _vector(self, query: str) -> Vectors | None:
+        if not query.strip():
+            return None
+        try:
+            made = await embed_texts(self._embedder, [query])
+        except StoreError as error:
+            _log.warning("recall goes on by words alone: %s", error)
+            return None
+        vector: Vectors = made[0]
+        return vector
+
+
+def _kept(
+    connection: sqlite3.Connection, near: list[tuple[str, float]], scope: Scope
+) -> dict[int, float]:
+    rows = admitted(connection, "id", [each for each, _ in near], scope)
+    return {rows[each]: cosine for each, cosine in near if each in rows}
+
+
+def _said(rows: Rows | None, vector: Vectors | None) -> str:
+    if vector is None:
+        return "by words alone: the question could not be embedded"
+    count = 0 if rows is None else len(rows)
+    return f"all {count} packs in scope were scored"
+
+
+def _why_nothing(hits: list[Hit], considered: list[Candidate], floor: Floor) -> str:
+    if hits:
+        return ""
+    if not considered:
+        return "nothing in scope shares a word or a meaning with this"
+    if all(each.fate != "no evidence" for each in considered):
+        return "what fits does not fit into the budget, or scores too low"
+    near = max((each.reasons.cosine or 0.0 for each in considered), default=0.0)
+    overlap = max((each.reasons.overlap for each in considered), default=0.0)
+    return (
+        f"nothing here supports this: the nearest of {len(considered)} has a cosine of {near:.2f}"
+        f" (needed: {floor.cosine:.2f}) and the most words shared tell {overlap:.0%} of the"
+        f" question (needed: {floor.overlap:.0%})"
+    )

@@ -1,0 +1,222 @@
+"""From two ranked lists to an answer: fused, held against the evidence, diverse, within a budget.
+
+The arms are fused by reciprocal rank (Cormack et al. 2009) with k = 60; `Hit.score` is
+that sum over its greatest possible value. Ranks say which pack is nearest, not whether
+it is near. So a pack must also show evidence: a cosine or an overlap of informative
+words above a floor. With none above it, recall returns nothing. What remains is chosen
+by maximal marginal relevance (Carbonell and Goldstein 1998), so that one story told
+five times does not fill an answer.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+
+from .floor import Floor
+from .hits import Candidate, Fate, Hit, Reasons
+from .index import Vectors
+from .recall import Arms, Term, words
+from .scope import marks
+from .tables import PACK_COLUMNS, Pack, from_row
+from .vectors import VectorCache
+
+K = 60
+_FEW = 16
+_CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What the caller wants of the answer; see `PackStore.recall`."""
+
+    limit: int
+    min_score: float = 0.0
+    tokens: int | None = None
+    diversity: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    matched: tuple[str, ...]
+    overlap: float
+    cosine: float | None
+    tokens: int
+
+    def suffices(self, floor: Floor) -> bool:
+        near = self.cosine is not None and self.cosine >= floor.cosine
+        return near or self.overlap >= floor.overlap
+
+
+def fuse(
+    connection: sqlite3.Connection,
+    arms: Arms,
+    cosines: dict[int, float],
+    vector: Vectors | None,
+    cache: VectorCache,
+    floor: Floor,
+    wants: Wants,
+) -> tuple[list[Hit], list[Candidate]]:
+    """Join the arms and give the hits with their reasons, and what became of every candidate."""
+    ranks = (_ranks(arms.text), _ranks(cosines))
+    fused = {
+        row: sum(1.0 / (K + ranked[row]) for ranked in ranks if row in ranked)
+        for row in ranks[0] | ranks[1]
+    }
+    trust = _trust(connection, list(fused))
+    best = sorted(trust, key=lambda row: (-fused[row], -trust[row], row))
+    score = {row: fused[row] * (K + 1) / 2 for row in best}
+    fates: dict[int, Fate] = {row: "low score" for row in best if score[row] < wants.min_score}
+    best = [row for row in best if row not in fates]
+    shown: dict[int, _Evidence] = {}
+    enough = 2 * wants.limit
+    # Most questions are answered by the first few, so texts are read a few at a time.
+    for start in range(0, len(best), _FEW):
+        some = best[start : start + _FEW]
+        for row, evidence in _evidence(connection, some, arms.terms, cosines, vector, cache):
+            shown[row] = evidence
+            if not evidence.suffices(floor):
+                fates[row] = "no evidence"
+        if len(shown) - len(fates) >= enough:
+            break
+    sound = [row for row in shown if row not in fates]
+    chosen = _chosen(connection, sound, score, shown, cache, wants, fates)
+    packs = {pack.row_id: pack for pack in load_packs(connection, [*shown])}
+
+    def reasons(row: int) -> Reasons:
+        evidence = shown[row]
+        return Reasons(
+            text_rank=ranks[0].get(row),
+            vector_rank=ranks[1].get(row),
+            matched=evidence.matched,
+            overlap=evidence.overlap,
+            cosine=evidence.cosine,
+            fused=fused[row],
+            trust=trust[row],
+            valid_from=packs[row].valid_from.isoformat(),
+            valid_to=None if (end := packs[row].valid_to) is None else end.isoformat(),
+        )
+
+    hits = [Hit(packs[row], score[row], reasons(row)) for row in chosen]
+    candidates = [
+        Candidate(packs[row].id, packs[row].goal, score[row], reasons(row), fates[row])
+        for row in shown
+    ]
+    return hits, candidates
+
+
+def _chosen(
+    connection: sqlite3.Connection,
+    sound: Sequence[int],
+    score: dict[int, float],
+    shown: dict[int, _Evidence],
+    cache: VectorCache,
+    wants: Wants,
+    fates: dict[int, Fate],
+) -> list[int]:
+    """Maximal marginal relevance over `sound`, whose first is always the first."""
+    alike: dict[tuple[int, int], float] = {}
+    if wants.diversity > 0 and len(sound) > 1:
+        held, matrix = cache.between(connection, np.array(sound, dtype=np.int64))
+        numbers = held.tolist()
+        alike = {
+            (a, b): float(matrix[i, j])
+            for i, a in enumerate(numbers)
+            for j, b in enumerate(numbers)
+        }
+    left = list(sound)
+    chosen: list[int] = []
+    room = wants.tokens
+    # The nearest of the chosen, kept as the choice grows.
+    repeats = dict.fromkeys(left, 0.0)
+    while left and len(chosen) < wants.limit:
+        row = max(
+            left,
+            key=lambda each: (
+                (1 - wants.diversity) * score[each] - wants.diversity * repeats[each],
+                -left.index(each),
+            ),
+        )
+        left.remove(row)
+        if room is not None and shown[row].tokens > room:
+            fates[row] = "over budget"
+            continue
+        chosen.append(row)
+        fates[row] = "chosen"
+        if room is not None:
+            room -= shown[row].tokens
+        for each in left:
+            repeats[each] = max(repeats[each], alike.get((row, each), 0.0))
+    for row in left:
+        fates[row] = "repeats" if repeats[row] > score[row] else "beyond the limit"
+    return chosen
+
+
+def _evidence(
+    connection: sqlite3.Connection,
+    rows: Sequence[int],
+    terms: Sequence[Term],
+    cosines: dict[int, float],
+    vector: Vectors | None,
+    cache: VectorCache,
+) -> Iterator[tuple[int, _Evidence]]:
+    known = dict(cosines)
+    unknown = [row for row in rows if row not in known]
+    if vector is not None and unknown:
+        numbers, found = cache.cosines(connection, np.array(unknown, dtype=np.int64), vector)
+        known |= dict(zip(numbers.tolist(), found.tolist(), strict=True))
+    total = sum(term.weight for term in terms)
+    texts = _texts(connection, rows)
+    for row in rows:
+        text, length = texts[row]
+        held = set(words(text))
+        matched = [term for term in terms if term.word in held]
+        overlap = sum(term.weight for term in matched) / total if total else 0.0
+        tokens = -(-length // _CHARACTERS_PER_TOKEN)
+        yield row, _Evidence(tuple(t.word for t in matched), overlap, known.get(row), tokens)
+
+
+def _texts(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, tuple[str, int]]:
+    """What is searched of each pack, and how long the pack is in a prompt: with its HOW."""
+    found = connection.execute(
+        "SELECT row_id, goal, situation, why, length(how) FROM xp_pack"
+        f" WHERE row_id IN ({marks(rows)})",
+        rows,
+    )
+    texts: dict[int, tuple[str, int]] = {}
+    for row, goal, situation, why, how in found:
+        text = "\n".join([goal, situation, *(claim["text"] for claim in orjson.loads(why))])
+        texts[row] = text, len(text) + how
+    return texts
+
+
+def _trust(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, float]:
+    return dict(
+        connection.execute(
+            "SELECT row_id, trust_a / (trust_a + trust_b) FROM xp_pack"
+            f" WHERE row_id IN ({marks(rows)})",
+            rows,
+        )
+    )
+
+
+def _ranks(scores: dict[int, float]) -> dict[int, int]:
+    # Equals share a rank, so that trust can decide between them.
+    ranks: dict[int, int] = {}
+    rank, last = 0, None
+    for place, row in enumerate(sorted(scores, key=lambda row: -scores[row]), start=1):
+        score = round(scores[row], 6)
+        if score != last:
+            rank, last = place, score
+        ranks[row] = rank
+    return ranks
+
+
+def load_packs(connection: sqlite3.Connection, rows: Sequence[int]) -> list[Pack]:
+    """The packs of these rows, in no order."""
+    cursor = connection.execute(
+        f"SELECT {', '.join(PACK_COLUMNS)} FROM xp_pack WHERE row_id IN ({marks(rows)})", rows
+    )
+    return [from_row(Pack, row) for row in cursor]

@@ -1,0 +1,87 @@
+"""Which packs may be found: the filter that SQL applies before anything is ranked.
+
+Filtering first is what keeps recall whole: an index that is overfetched and filtered
+afterwards loses what the filter wanted, and filtering inside Chroma costs 10 to 1,000
+times as much.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which packs may be found. min_trust: the least mean of the trust posterior."""
+
+    tenant: str
+    at: str
+    status: tuple[str, ...]
+    family: str | None = None
+    kinds: tuple[str, ...] | None = None
+    min_trust: float = 0.0
+
+    def where(self) -> tuple[str, list[object]]:
+        """The clause over `xp_pack p`, and its values."""
+        clauses = [
+            "p.tenant = ? AND p.current = 1",
+            f"p.status IN ({marks(self.status)})",
+            "p.valid_from <= ? AND (p.valid_to IS NULL OR p.valid_to > ?)",
+        ]
+        values: list[object] = [self.tenant, *self.status, self.at, self.at]
+        if self.family is not None:
+            clauses.append("p.family = ?")
+            values.append(self.family)
+        if self.kinds is not None:
+            clauses.append(f"p.kind IN ({marks(self.kinds)})")
+            values.extend(self.kinds)
+        if self.min_trust > 0.0:
+            clauses.append("p.trust_a >= ? * (p.trust_a + p.trust_b)")
+            values.append(self.min_trust)
+        return " AND ".join(clauses), values
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """All but the moment: scopes of one key hold about as many packs from one call to the next."""
+        return (self.tenant, self.status, self.family, self.kinds, self.min_trust)
+
+
+def rows_within(connection: sqlite3.Connection, scope: Scope, limit: int) -> Rows:
+    """The rows in scope, ascending, at most `limit` of them; -1 for all."""
+    where, values = scope.where()
+    # One text instead of a tuple for each row: half the time at 10,000 rows.
+    told = connection.execute(
+        f"SELECT group_concat(row_id) FROM (SELECT p.row_id FROM xp_pack p WHERE {where} LIMIT ?)",
+        (*values, limit),
+    ).fetchone()[0]
+    if told is None:
+        return np.empty(0, dtype=np.int64)
+    return np.sort(np.fromstring(told, dtype=np.int64, sep=","))
+
+
+def admitted(
+    connection: sqlite3.Connection, column: str, asked: Sequence[object], scope: Scope
+) -> dict[object, int]:
+    """Of packs named by `column` (`id` or `row_id`): the rows of those in scope, by name."""
+    where, values = scope.where()
+    found: dict[object, int] = {}
+    for start in range(0, len(asked), 500):
+        some = asked[start : start + 500]
+        found.update(
+            connection.execute(
+                f"SELECT p.{column}, p.row_id FROM xp_pack p"
+                f" WHERE p.{column} IN ({marks(some)}) AND {where}",
+                (*some, *values),
+            )
+        )
+    return found
+
+
+def marks(values: Sequence[object]) -> str:
+    """As many SQL parameters as there are values."""
+    return ", ".join("?" * len(values))
