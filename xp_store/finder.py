@@ -8,7 +8,6 @@ more, and in the end the set is scored exactly after all.
 
 import logging
 import sqlite3
-from dataclasses import dataclass
 from functools import partial
 
 from . import recall as arms
@@ -28,13 +27,6 @@ _MOST_ASKED = 1000
 _ENOUGH = 20
 _MOST_SCOPES = 256
 _log = logging.getLogger("repertory.xp_store")
-
-
-@dataclass(frozen=True, slots=True)
-class _Arms:
-    found: arms.Arms
-    cosines: dict[int, float]
-    how: str
 
 
 class Finder:
@@ -64,19 +56,28 @@ class Finder:
         """The packs in `scope` that fit `query`, and how they were found."""
         vector = await self._vector(query)
         known_wide = vector is not None and scope.key in self._wide
-        found = await self._database.read(
-            lambda connection: self._search(connection, query, vector, scope, known_wide)
-        )
-        if found.cosines is not None:
-            cosines, how = found.cosines, _said(found.rows, vector)
+
+        def join(
+            connection: sqlite3.Connection, found: arms.Arms, cosines: dict[int, float]
+        ) -> tuple[list[Hit], list[Candidate]]:
+            return fuse(connection, found, cosines, vector, self._cache, self._floor, wants)
+
+        def search(
+            connection: sqlite3.Connection,
+        ) -> tuple[arms.Arms, tuple[list[Hit], list[Candidate]] | None]:
+            found = self._search(connection, query, vector, scope, known_wide)
+            if found.cosines is None:
+                return found, None
+            return found, join(connection, found, found.cosines)
+
+        found, answer = await self._database.read(search)
+        if answer is not None:
+            how = _said(found.rows, vector)
         else:
             assert vector is not None, "only a vector is asked for in the index"
             cosines, how = await self._from_index(vector, scope, wants.limit)
-        hits, considered = await self._database.read(
-            lambda connection: fuse(
-                connection, found, cosines, vector, self._cache, self._floor, wants
-            )
-        )
+            answer = await self._database.read(partial(join, found=found, cosines=cosines))
+        hits, considered = answer
         return Recall(
             tuple(hits),
             query,

@@ -20,7 +20,7 @@ from .hits import Candidate, Fate, Hit, Reasons
 from .index import Vectors
 from .recall import Arms, Term, words
 from .scope import marks
-from .tables import PACK_COLUMNS, Pack, from_row
+from .tables import PACK_COLUMNS, Pack, from_row, moment
 from .vectors import VectorCache
 
 K = 60
@@ -44,6 +44,10 @@ class _Evidence:
     overlap: float
     cosine: float | None
     tokens: int
+    id: str
+    goal: str
+    valid_from: str
+    valid_to: str | None
 
     def suffices(self, floor: Floor) -> bool:
         near = self.cosine is not None and self.cosine >= floor.cosine
@@ -75,15 +79,16 @@ def fuse(
     # Most questions are answered by the first few, so texts are read a few at a time.
     for start in range(0, len(best), _FEW):
         some = best[start : start + _FEW]
-        for row, evidence in _evidence(connection, some, arms.terms, cosines, vector, cache):
-            shown[row] = evidence
-            if not evidence.suffices(floor):
+        seen = dict(_evidence(connection, some, arms.terms, cosines, vector, cache))
+        for row in some:
+            shown[row] = seen[row]
+            if not seen[row].suffices(floor):
                 fates[row] = "no evidence"
         if len(shown) - len(fates) >= enough:
             break
     sound = [row for row in shown if row not in fates]
     chosen = _chosen(connection, sound, score, shown, cache, wants, fates)
-    packs = {pack.row_id: pack for pack in load_packs(connection, [*shown])}
+    packs = {pack.row_id: pack for pack in load_packs(connection, chosen)}
 
     def reasons(row: int) -> Reasons:
         evidence = shown[row]
@@ -95,13 +100,13 @@ def fuse(
             cosine=evidence.cosine,
             fused=fused[row],
             trust=trust[row],
-            valid_from=packs[row].valid_from.isoformat(),
-            valid_to=None if (end := packs[row].valid_to) is None else end.isoformat(),
+            valid_from=evidence.valid_from,
+            valid_to=evidence.valid_to,
         )
 
     hits = [Hit(packs[row], score[row], reasons(row)) for row in chosen]
     candidates = [
-        Candidate(packs[row].id, packs[row].goal, score[row], reasons(row), fates[row])
+        Candidate(shown[row].id, shown[row].goal, score[row], reasons(row), fates[row])
         for row in shown
     ]
     return hits, candidates
@@ -168,28 +173,28 @@ def _evidence(
         numbers, found = cache.cosines(connection, np.array(unknown, dtype=np.int64), vector)
         known |= dict(zip(numbers.tolist(), found.tolist(), strict=True))
     total = sum(term.weight for term in terms)
-    texts = _texts(connection, rows)
-    for row in rows:
-        text, length = texts[row]
-        held = set(words(text))
-        matched = [term for term in terms if term.word in held]
-        overlap = sum(term.weight for term in matched) / total if total else 0.0
-        tokens = -(-length // _CHARACTERS_PER_TOKEN)
-        yield row, _Evidence(tuple(t.word for t in matched), overlap, known.get(row), tokens)
-
-
-def _texts(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, tuple[str, int]]:
-    """What is searched of each pack, and how long the pack is in a prompt: with its HOW."""
-    found = connection.execute(
-        "SELECT row_id, goal, situation, why, length(how) FROM xp_pack"
+    for row, pack, goal, situation, why, how, valid_from, valid_to in connection.execute(
+        "SELECT row_id, id, goal, situation, why, length(how), valid_from, valid_to FROM xp_pack"
         f" WHERE row_id IN ({marks(rows)})",
         rows,
-    )
-    texts: dict[int, tuple[str, int]] = {}
-    for row, goal, situation, why, how in found:
+    ):
         text = "\n".join([goal, situation, *(claim["text"] for claim in orjson.loads(why))])
-        texts[row] = text, len(text) + how
-    return texts
+        held = set(words(text))
+        matched = [term for term in terms if term.word in held]
+        yield (
+            row,
+            _Evidence(
+                tuple(term.word for term in matched),
+                sum(term.weight for term in matched) / total if total else 0.0,
+                known.get(row),
+                # As long as it is in a prompt: what was done and what came of it, too.
+                -(-(len(text) + how) // _CHARACTERS_PER_TOKEN),
+                pack,
+                goal,
+                moment(valid_from).isoformat(),
+                None if valid_to is None else moment(valid_to).isoformat(),
+            ),
+        )
 
 
 def _trust(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, float]:

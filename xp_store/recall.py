@@ -14,17 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .index import Vectors
 from .scope import Rows, Scope, admitted
 from .vectors import VectorCache
 
 ARM_LIMIT = 50
-EXACT_LIMIT = 20_000
+EXACT_LIMIT = 12_000
 _MAX_TERMS = 12
 _MAX_WORDS = 200
 # BM25 costs about a microsecond and a half for each pack that holds a term.
-_MAX_POSTINGS = 3_000
+_MAX_POSTINGS = 2_000
 _COMMON_SHARE = 0.2
 _COMMON_FROM = 100
 _WIDE_TEXT = 200
@@ -133,7 +134,7 @@ def by_words(
         ).fetchall()
         numbers = np.array([row for row, _ in found], dtype=np.int64)
         fits = np.array([fit for _, fit in found], dtype=np.float64)
-        kept = np.isin(numbers, rows)
+        kept = _among(numbers, rows)
         numbers, fits = numbers[kept], fits[kept]
         order = np.lexsort((numbers, -fits))[:ARM_LIMIT]
         return dict(zip(numbers[order].tolist(), fits[order].tolist(), strict=True))
@@ -155,6 +156,15 @@ def by_words(
             (match, *values, ARM_LIMIT),
         )
     )
+
+
+def _among(numbers: Rows, rows: Rows) -> NDArray[np.bool_]:
+    # `rows` ascend; np.isin would first sort both.
+    if not len(rows):
+        return np.zeros(len(numbers), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(rows, numbers), len(rows) - 1)
+    among: NDArray[np.bool_] = rows[places] == numbers
+    return among
 
 
 def nearest(
