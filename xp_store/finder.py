@@ -20,6 +20,7 @@ from .hits import Candidate, Hit, Recall
 from .index import Vectors
 from .outbox import Indexer, embed_texts
 from .scope import Rows, Scope, admitted, rows_within
+from .trust import TrustRule
 from .vectors import VectorCache
 
 _FIRST_ASKED = 100
@@ -41,6 +42,7 @@ class Finder:
         *,
         floor: Floor,
         exact_limit: int,
+        rule: TrustRule,
     ) -> None:
         self._database = database
         self._embedder = embedder
@@ -48,6 +50,7 @@ class Finder:
         self._cache = cache
         self._floor = floor
         self._exact_limit = exact_limit
+        self._rule = rule
         self._frequencies = arms.Frequencies()
         # Scopes that were too large to be scored exactly; only a hint, and so never wrong.
         self._wide: dict[tuple[object, ...], None] = {}
@@ -55,27 +58,29 @@ class Finder:
     async def find(self, query: str, scope: Scope, wants: Wants) -> Recall:
         """The packs in `scope` that fit `query`, and how they were found."""
         vector = await self._vector(query)
-        known_wide = vector is not None and scope.key in self._wide
 
         def join(
             connection: sqlite3.Connection, found: arms.Arms, cosines: dict[int, float]
         ) -> tuple[list[Hit], list[Candidate]]:
-            return fuse(connection, found, cosines, vector, self._cache, self._floor, wants)
+            return fuse(
+                connection, found, cosines, vector, self._cache, self._floor, wants, self._rule
+            )
 
         def search(
             connection: sqlite3.Connection,
-        ) -> tuple[arms.Arms, tuple[list[Hit], list[Candidate]] | None]:
-            found = self._search(connection, query, vector, scope, known_wide)
+        ) -> tuple[Scope, arms.Arms, tuple[list[Hit], list[Candidate]] | None]:
+            allowed = scope.resolved(connection)
+            found = self._search(connection, query, vector, allowed)
             if found.cosines is None:
-                return found, None
-            return found, join(connection, found, found.cosines)
+                return allowed, found, None
+            return allowed, found, join(connection, found, found.cosines)
 
-        found, answer = await self._database.read(search)
+        allowed, found, answer = await self._database.read(search)
         if answer is not None:
             how = _said(found.rows, vector)
         else:
             assert vector is not None, "only a vector is asked for in the index"
-            cosines, how = await self._from_index(vector, scope, wants.limit)
+            cosines, how = await self._from_index(vector, allowed, wants.limit)
             answer = await self._database.read(partial(join, found=found, cosines=cosines))
         hits, considered = answer
         return Recall(
@@ -94,11 +99,10 @@ class Finder:
         query: str,
         vector: Vectors | None,
         scope: Scope,
-        known_wide: bool,
     ) -> arms.Arms:
         terms = arms.terms_of(connection, query, self._frequencies)
         rows: Rows | None = None
-        if not known_wide:
+        if vector is None or scope.key not in self._wide:
             rows = rows_within(connection, scope, self._exact_limit + 1)
             if len(rows) > self._exact_limit:
                 rows = None

@@ -11,6 +11,7 @@ five times does not fill an answer.
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import orjson
@@ -21,6 +22,7 @@ from .index import Vectors
 from .recall import Arms, Term, words
 from .scope import marks
 from .tables import PACK_COLUMNS, Pack, from_row, moment
+from .trust import TrustRule
 from .vectors import VectorCache
 
 K = 60
@@ -33,6 +35,7 @@ class Wants:
     """What the caller wants of the answer; see `PackStore.recall`."""
 
     limit: int
+    now: datetime
     min_score: float = 0.0
     tokens: int | None = None
     diversity: float = 0.2
@@ -62,6 +65,7 @@ def fuse(
     cache: VectorCache,
     floor: Floor,
     wants: Wants,
+    rule: TrustRule = TrustRule(),
 ) -> tuple[list[Hit], list[Candidate]]:
     """Join the arms and give the hits with their reasons, and what became of every candidate."""
     ranks = (_ranks(arms.text), _ranks(cosines))
@@ -69,7 +73,7 @@ def fuse(
         row: sum(1.0 / (K + ranked[row]) for ranked in ranks if row in ranked)
         for row in ranks[0] | ranks[1]
     }
-    trust = _trust(connection, list(fused))
+    trust = _trust(connection, list(fused), rule, wants.now)
     best = sorted(trust, key=lambda row: (-fused[row], -trust[row], row))
     score = {row: fused[row] * (K + 1) / 2 for row in best}
     fates: dict[int, Fate] = {row: "low score" for row in best if score[row] < wants.min_score}
@@ -197,14 +201,19 @@ def _evidence(
         )
 
 
-def _trust(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, float]:
-    return dict(
-        connection.execute(
-            "SELECT row_id, trust_a / (trust_a + trust_b) FROM xp_pack"
-            f" WHERE row_id IN ({marks(rows)})",
-            rows,
-        )
-    )
+def _trust(
+    connection: sqlite3.Connection, rows: Sequence[int], rule: TrustRule, now: datetime
+) -> dict[int, float]:
+    trust: dict[int, float] = {}
+    for row, a, b, at, said_a, said_b in connection.execute(
+        "SELECT row_id, trust_a, trust_b, trust_at, opinion_a, opinion_b FROM xp_pack"
+        f" WHERE row_id IN ({marks(rows)})",
+        rows,
+    ):
+        since = moment(at) if at else None
+        kept = rule.kept(since, now)
+        trust[row] = rule.mean(rule.aged((a, b), since, now), (said_a * kept, said_b * kept))
+    return trust
 
 
 def _ranks(scores: dict[int, float]) -> dict[int, int]:

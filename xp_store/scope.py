@@ -7,24 +7,41 @@ times as much.
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .rights import Request, allowed_keys
+
 Rows = NDArray[np.int64]
+RECALL = Request("recall")
+"""Nobody in particular, for nothing named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which packs may be found. min_trust: the least mean of the trust posterior."""
+    """Which packs may be found.
+
+    at: the moment they must be valid at. now: the moment until which they must have
+    been kept. min_trust: the least mean of the trust posterior, as its last check left
+    it. request: what for and by whom; `resolved` turns it into the rights that allow it.
+    """
 
     tenant: str
     at: str
+    now: str
     status: tuple[str, ...]
     family: str | None = None
     kinds: tuple[str, ...] | None = None
     min_trust: float = 0.0
+    request: Request = RECALL
+    rights: tuple[str, ...] | None = None
+
+    def resolved(self, connection: sqlite3.Connection) -> "Scope":
+        """This scope with the keys of the rights that allow its request; None for all."""
+        keys = allowed_keys(connection, self.tenant, self.request)
+        return replace(self, rights=None if keys is None else tuple(sorted(keys)))
 
     def where(self) -> tuple[str, list[object]]:
         """The clause over `xp_pack p`, and its values."""
@@ -32,8 +49,12 @@ class Scope:
             "p.tenant = ? AND p.current = 1",
             f"p.status IN ({marks(self.status)})",
             "p.valid_from <= ? AND (p.valid_to IS NULL OR p.valid_to > ?)",
+            "(p.retain_until IS NULL OR p.retain_until > ?)",
         ]
-        values: list[object] = [self.tenant, *self.status, self.at, self.at]
+        values: list[object] = [self.tenant, *self.status, self.at, self.at, self.now]
+        if self.rights is not None:
+            clauses.append(f"p.rights_key IN ({marks(self.rights)})")
+            values.extend(self.rights)
         if self.family is not None:
             clauses.append("p.family = ?")
             values.append(self.family)
@@ -47,8 +68,11 @@ class Scope:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """All but the moment: scopes of one key hold about as many packs from one call to the next."""
-        return (self.tenant, self.status, self.family, self.kinds, self.min_trust)
+        """All but the moments: scopes of one key hold about as many packs from call to call."""
+        return (
+            *(self.tenant, self.status, self.family, self.kinds, self.min_trust),
+            *(self.request, self.rights),
+        )
 
 
 def rows_within(connection: sqlite3.Connection, scope: Scope, limit: int) -> Rows:

@@ -35,7 +35,8 @@ from .migration import upgrade
 from .outbox import Indexer
 from .recall import EXACT_LIMIT
 from .record import pack_rows
-from .scope import Scope
+from .rights import Request
+from .scope import RECALL, Scope
 from .tables import (
     CHECK_COLUMNS,
     EDGE_COLUMNS,
@@ -84,7 +85,13 @@ class PackStore:
         self._rule = rule
         self._cache = vectors
         self._finder = Finder(
-            database, embedder, indexer, vectors, floor=floor, exact_limit=exact_limit
+            database,
+            embedder,
+            indexer,
+            vectors,
+            floor=floor,
+            exact_limit=exact_limit,
+            rule=rule,
         )
 
     @property
@@ -184,6 +191,7 @@ class PackStore:
         status: Sequence[str] = FINDABLE,
         at: datetime | None = None,
         min_trust: float = 0.0,
+        request: Request = RECALL,
         limit: int = 4,
         min_score: float = 0.0,
         tokens: int | None = None,
@@ -191,7 +199,9 @@ class PackStore:
     ) -> list[Hit]:
         """The packs that fit `query`, best first, each with its reasons; may be empty.
 
-        at: the moment the packs must be valid at, now by default. tokens: what the
+        at: the moment the packs must be valid at, now by default. request: who asks and
+        what for, which the packs' rights must allow; nobody in particular, for nothing
+        named, by default. tokens: what the
         packs may take of a prompt together, at four characters a token; one that does
         not fit is passed over. diversity: 0 for the best alone, more for hits that
         repeat each other less. A pack whose embedding is not made yet is found by its
@@ -205,6 +215,7 @@ class PackStore:
             status=status,
             at=at,
             min_trust=min_trust,
+            request=request,
             limit=limit,
             min_score=min_score,
             tokens=tokens,
@@ -222,21 +233,26 @@ class PackStore:
         status: Sequence[str] = FINDABLE,
         at: datetime | None = None,
         min_trust: float = 0.0,
+        request: Request = RECALL,
         limit: int = 4,
         min_score: float = 0.0,
         tokens: int | None = None,
         diversity: float = DIVERSITY,
     ) -> Recall:
         """As `recall`, with what was looked at and why each candidate was taken or left."""
+        now = self._clock()
         scope = Scope(
             tenant=tenant,
-            at=instant(at or self._clock()),
+            at=instant(at or now),
+            now=instant(now),
             status=tuple(status),
             family=family,
             kinds=None if kinds is None else tuple(kinds),
             min_trust=min_trust,
+            request=request,
         )
-        return await self._finder.find(query, scope, Wants(limit, min_score, tokens, diversity))
+        wants = Wants(limit, now, min_score, tokens, diversity)
+        return await self._finder.find(query, scope, wants)
 
     async def wait_indexed(self) -> None:
         """Wait until every pack recorded before this call is searchable by meaning.

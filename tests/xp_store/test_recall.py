@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from repertory.xp_store import (
+    Asked,
     Claim,
     Embedder,
     Floor,
+    FloorErrors,
     Gates,
     HashEmbedder,
     Hit,
@@ -20,8 +22,12 @@ from repertory.xp_store import (
     MiniLM,
     PackDraft,
     PackStore,
+    Request,
+    Rights,
     StoreError,
     Verdict,
+    calibrated,
+    errors_of,
     find_weights,
     open_database,
     open_pack_store,
@@ -210,6 +216,108 @@ async def test_a_small_score_can_be_refused(open_store: OpenStore, make_draft: M
         assert len(await store.recall("invoice of Acme")) == 3
         assert len(await store.recall("invoice of Acme", min_score=0.999)) == 1
         assert len(await store.recall("invoice of Acme", limit=2)) == 2
+
+
+async def test_an_answer_keeps_within_its_budget_and_says_what_it_left(
+    open_store: OpenStore, make_draft: MakeDraft
+) -> None:
+    """Ours: a prompt has room for so much; what is too long is passed over for what fits."""
+    async with open_store(floor=ANYTHING) as store:
+        long = await store.record(make_draft("post the invoice of Acme", situation="words " * 400))
+        short = await store.record(make_draft("post the invoice of Globex"))
+        await store.wait_indexed()
+        answer = await store.explain("post the invoice of Acme", tokens=200, limit=2)
+        assert [hit.pack.id for hit in answer.hits] == [short.id]
+        fates = {each.id: each.fate for each in answer.considered}
+        assert fates == {long.id: "over budget", short.id: "chosen"}
+        assert await store.recall("post the invoice of Acme", tokens=1) == []
+
+
+async def test_one_story_told_often_does_not_fill_the_answer(
+    open_store: OpenStore, make_draft: MakeDraft
+) -> None:
+    """Paper: Carbonell and Goldstein's maximal marginal relevance; the first stays the first."""
+    async with open_store(floor=ANYTHING) as store:
+        for _ in range(4):
+            await store.record(make_draft("post the invoice of Acme", why=()))
+        other = await store.record(make_draft("post the invoice of Globex and Initech", why=()))
+        await store.wait_indexed()
+        query = "post the invoice of Acme"
+        plain = await store.recall(query, limit=3, diversity=0.0)
+        varied = await store.recall(query, limit=3, diversity=0.5)
+    assert other.id not in [hit.pack.id for hit in plain]
+    assert other.id in [hit.pack.id for hit in varied]
+    assert varied[0].pack.goal == query
+
+
+async def test_an_answer_explains_itself(open_store: OpenStore, make_draft: MakeDraft) -> None:
+    """Ours: the words that led, the way the vectors were searched, and why there is no answer."""
+    async with open_store() as store:
+        await store.record(make_draft("post the invoice of Acme"))
+        await store.wait_indexed()
+        answer = await store.explain("invoice of Acme")
+        assert answer.how == "all 1 packs in scope were scored"
+        assert {word: asked for word, _, asked in answer.terms}["acme"] is True
+        assert (answer.silence, answer.considered[0].fate) == ("", "chosen")
+        silent = await store.explain("an invoice for zebra, quantum and origami")
+        assert silent.hits == ()
+        assert silent.silence.startswith(
+            "nothing here supports this: the nearest of 1 has a cosine"
+        )
+        assert silent.considered[0].fate == "no evidence"
+        nothing = await store.explain("zebra", family="elsewhere")
+        assert nothing.silence == "nothing in scope shares a word or a meaning with this"
+
+
+@pytest.mark.parametrize("exact_limit", [1000, 0], ids=["exact", "index"])
+async def test_rights_decide_before_anything_is_ranked(
+    open_store: OpenStore, make_draft: MakeDraft, exact_limit: int
+) -> None:
+    """Ours: purpose, audience, class and retention, whichever way the vectors are searched."""
+    rights = {
+        "open": Rights(),
+        "purpose": Rights(purposes=frozenset({"support"})),
+        "audience": Rights(audience=("ann",)),
+        "secret": Rights(classification="secret"),
+        "no recall": Rights(restrictions=frozenset({"recall"})),
+        "kept too long": Rights(retain_until=NOW - timedelta(days=1)),
+    }
+    async with open_store(index=MemoryIndex(), floor=ANYTHING, exact_limit=exact_limit) as store:
+        for goal, held in rights.items():
+            await store.record(make_draft(goal, rights=held))
+        await store.wait_indexed()
+
+        async def found(**asks: Any) -> set[str]:
+            hits = await store.recall("post", request=Request("recall", **asks), limit=20)
+            return {hit.pack.goal for hit in hits}
+
+        assert await found() == {"open", "secret"}
+        assert await found(purpose="support") == {"open", "secret", "purpose"}
+        assert await found(principal="ann") == {"open", "secret", "audience"}
+        assert await found(clearance="internal") == {"open"}
+
+
+async def test_too_little_trust_is_not_found(open_store: OpenStore, make_draft: MakeDraft) -> None:
+    """Ours: who asks may demand evidence that a pack works."""
+    async with open_store(floor=ANYTHING) as store:
+        await store.record(make_draft())
+        await store.wait_indexed()
+        trust = (await store.recall("invoice"))[0].reasons.trust
+        assert len(await store.recall("invoice", min_trust=trust)) == 1
+        assert await store.recall("invoice", min_trust=trust + 0.01) == []
+
+
+def test_a_floor_is_calibrated_on_questions_with_known_answers() -> None:
+    """Ours: the fewest false silences within the share of false answers that one accepts."""
+    known = [Asked(True, ((cosine, 0.2),)) for cosine in (0.9, 0.8, 0.7, 0.4)]
+    strange = [Asked(False, ((cosine, 0.1),)) for cosine in (0.75, 0.5, 0.3, 0.2)]
+    strict = calibrated([*known, *strange], 0.0)
+    assert errors_of(strict, [*known, *strange]) == FloorErrors(0, 4, 2, 4)
+    lenient = calibrated([*known, *strange], 0.25)
+    assert errors_of(lenient, [*known, *strange]) == FloorErrors(1, 4, 1, 4)
+    assert 0.5 < lenient.cosine <= 0.7
+    with pytest.raises(ValueError, match="with an answer and without"):
+        calibrated(known, 0.1)
 
 
 async def test_the_index_is_asked_and_what_the_filter_eats_is_searched_exactly(
