@@ -182,7 +182,7 @@ def first_anchor(manuscript: Manuscript) -> list[Anchor]:
 def section_anchor(manuscript: Manuscript, section: Section) -> Anchor:
     """An anchor at a section's heading."""
     line = manuscript.page_text(section.page)[section.start :].split("\n", 1)[0].rstrip()
-    return Anchor(page=section.page, kind="section", ref=f"{section.label} {section.title}".strip(), quote=line, start=section.start, end=section.start + len(line), valid=True)  # fmt: skip
+    return Anchor(page=section.page, kind="section", ref=line.strip("#*_ "), quote=line, start=section.start, end=section.start + len(line), valid=True)  # fmt: skip
 
 
 def _comparison_cited(manuscript: Manuscript, body: Sequence[Sentence]) -> Item | None:

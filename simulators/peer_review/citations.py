@@ -32,7 +32,7 @@ _INSIDE = re.compile(
 )
 _OPENS = re.compile(
     rf"\s*(?:[-*•]\s+)?(?!(?:In|Proceedings|Advances|arXiv|Journal|URL|Available|International|Conference)\b)"
-    rf"(?:{_NAME}[\s,.]|[A-Z]\.[\s-])"
+    rf"(?:{_NAME}(?:,|\s|\.\s)|[A-Z]\.[\s-])"
 )
 _PARENS = re.compile(r"[(\[]([^()\[\]]*(?:19|20)\d{2}[^()\[\]]*)[)\]]")
 # What looks like a name and a year, and is none.
@@ -125,9 +125,12 @@ def references_of(
 ) -> tuple[tuple[Unit, ...], tuple[Reference, ...]]:
     """The units with the bibliography cut into entries, and the entries."""
     places = {section.id for section in sections if section.kind == "references"}
-    if not places:
+    if places:
+        body = {u.id for u in units if u.section in places and _is_entry_text(u)}
+    else:
+        body = _unheaded(units)
+    if not body:
         return tuple(units), ()
-    body = {u.id for u in units if u.section in places and _is_entry_text(u)}
     numbered = _numbered("\n".join(u.text for u in units if u.id in body))
     out: list[Unit] = []
     found: list[_Entry] = []
@@ -169,6 +172,24 @@ def references_of(
         )
         for count, entry in enumerate(found, start=1)
     )
+
+
+def _unheaded(units: Sequence[Unit]) -> set[str]:
+    """The units of a bibliography without a heading: a list [1], [2], … near the end."""
+    first = next(
+        (
+            i
+            for i, u in enumerate(units)
+            if i > 0.4 * len(units) and re.match(r"\s*\[1\]\s+\S", u.text)
+        ),
+        len(units),
+    )
+    rest = [u for u in units[first:] if _is_entry_text(u)]
+    found = [int(n) for u in rest for n in re.findall(r"^\s*\[(\d{1,3})\]\s", u.text, re.MULTILINE)]
+    listed = len(found) >= 5 and sum(b == a + 1 for a, b in pairwise(found)) >= 0.8 * (
+        len(found) - 1
+    )
+    return {u.id for u in rest} if listed else set()
 
 
 @dataclass(slots=True)
@@ -242,7 +263,7 @@ def _openings(text: str) -> Iterator[int]:
         if line.start() == 0 or not _OPENS.match(line.group()):
             continue
         entry = text[start : line.start()].rstrip()
-        finished = re.search(r"(?:[./]|\d|https?://\S+|doi:\S+)$", entry)
+        finished = re.search(r"(?:\.|\d|https?://\S+|doi:\S+)$", entry)
         if finished and _YEAR.search(entry) and len(entry) > 40:
             start = line.start()
             yield start
@@ -387,7 +408,8 @@ def _cited(match: re.Match[str]) -> Cited | None:
 def _target(cited: Cited, year: str, references: Sequence[Reference]) -> str | None:
     """The entry of these names and this year: by its first author, else by any name in it."""
     alike = [r for r in references if year in r.text]
-    for wanted in cited.names[:1]:
+    # Before the first name there may be a word that looks like one ("Recently, Bai and …").
+    for wanted in cited.names[:2]:
         for reference in alike:
             if reference.authors and reference.authors[0] == wanted:
                 return reference.id
@@ -395,6 +417,6 @@ def _target(cited: Cited, year: str, references: Sequence[Reference]) -> str | N
             if wanted in reference.authors:
                 return reference.id
     for reference in alike:
-        if cited.names[0] in plain(reference.text):
+        if any(len(name) > 2 and name in plain(reference.text) for name in cited.names[:2]):
             return reference.id
     return None

@@ -1,5 +1,6 @@
 """How an integrity check tells what it found: places, anchors, flags."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -75,9 +76,29 @@ def sentences_of(
     for unit in manuscript.units:
         if unit.kind not in kinds or (unit.section in listed and not references):
             continue
+        if is_code(unit.text):
+            continue
         flat = flatten(unit.text)
         for start, end in sentences(flat.text):
             yield Sentence(unit, flat, start, end)
+
+
+def is_code(text: str) -> bool:
+    """Whether a passage is a program or its output, in which nobody claims anything."""
+    if re.search(
+        r"^\s*(?:R?>|>>>|\$|In \[\d+\]:|#include|import \w+$|def \w+\(|\+  )\s?\S",
+        text,
+        re.MULTILINE,
+    ):
+        return True
+    if re.search(
+        r"alternative hypothesis:|^\s*data:\s|Signif\. codes|Residual standard error:",
+        text,
+        re.MULTILINE,
+    ):
+        return True
+    signs = len(re.findall(r"[{}$_~;#\\]|<-|::|==|\(\)|\w\(", text))
+    return signs > 0.05 * len(text) and len(text) > 30
 
 
 def slice_anchor(manuscript: Manuscript, page: int, start: int, end: int) -> Anchor:

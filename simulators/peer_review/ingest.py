@@ -24,11 +24,11 @@ _FEWEST_WORDS = 60
 # Words that carry no topic: a text of a language is full of its own.
 _FUNCTION_WORDS = {
     "English": "the of and to in is that for with are as was this we by on be from an which",
-    "German": "der die das und ist nicht mit von den wir für eine auf dass werden sich auch dem im zu",
+    "German": "der die das und ist nicht mit von den wir für eine auf dass werden sich auch dem zu",
     "French": "le la les des et est une dans pour que nous sur avec par du sont plus ce pas aux",
-    "Spanish": "el la los las de que y en un por con para una se del es son al como más",
-    "Portuguese": "o a os as de que e em um por com para uma se do da não são ao mais",
-    "Italian": "il la di che e un per con una del della sono nel non le gli dei alla come più",
+    "Spanish": "el la los las que un por con para una se del es son al como más sin sobre entre",
+    "Portuguese": "os as que em um por com para uma se do da não são ao mais pela entre como foi",
+    "Italian": "il la di che un per con una del della sono nel non gli dei alla come più questo delle",
     "Dutch": "de het een van en in is dat op te voor met zijn niet aan door ook als bij worden",
 }
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
@@ -157,7 +157,9 @@ def language_of(text: str) -> str:
         for language, listed in _FUNCTION_WORDS.items()
     }
     best = max(scores, key=lambda language: scores[language])
-    return best if scores[best] > 1.3 * scores["English"] + 5 else "English"
+    # Formulas and tables are full of short words of no language.
+    sure = scores[best] > 1.5 * scores["English"] + 5 and scores[best] > 0.08 * words.total()
+    return best if sure else "English"
 
 
 def _hidden_on(draft: Draft, text: str) -> Hidden:
@@ -169,7 +171,12 @@ def _hidden_on(draft: Draft, text: str) -> Hidden:
 def _pdf_draft(document: Document) -> Draft:
     draft = Draft([], hidden=list(document.hidden), notes=list(document.notes))
     title = _title(document)
-    draft.title = title or document.title
+    named = re.search(
+        r"\.(?:dvi|tex|docx?|pdf|indd|qxd|rtf)$|^untitled|^microsoft word",
+        document.title,
+        re.IGNORECASE,
+    )
+    draft.title = title or ("" if named else document.title)
     for number, lines in enumerate(document.pages, start=1):
         text = ""
         for line in lines:
@@ -182,6 +189,8 @@ def _pdf_draft(document: Document) -> Draft:
                 draft.headings.add((number, len(text)))
             text += clean
         draft.pages.append(text)
+    if not draft.title:
+        draft.title = next((line.text for page in document.pages for line in page), "")
     return draft
 
 

@@ -59,34 +59,35 @@ def lines_of(runs: Sequence[Run]) -> list[Line]:
     return lines
 
 
-def without_margins(pages: Sequence[Sequence[Line]], height: float) -> list[list[Line]]:
+def without_margins(
+    pages: Sequence[Sequence[Line]], height: float, size: float
+) -> list[list[Line]]:
     """The pages without running headers, footers and page numbers.
 
-    A line in the outer margins goes if the same words stand there on several pages, or
-    if it is a number alone. height: of a page, in points.
+    A line in the outer margins, or among the two outermost of its page, goes if the same
+    words stand there on several pages, or if it is a number alone; what is set larger than
+    the text is no running header. height: of a page, size: of its text, in points.
     """
 
-    def outer(line: Line) -> bool:
-        return line.baseline > height * (1 - _MARGIN) or line.baseline < height * _MARGIN
+    def outer(page: Sequence[Line], index: int) -> bool:
+        line = page[index]
+        near = line.baseline > height * (1 - _MARGIN) or line.baseline < height * _MARGIN
+        return near or index < 2 or index >= len(page) - 2
 
     seen = Counter(
-        key for page in pages for key in {_shape(line.text) for line in page if outer(line)}
+        key
+        for page in pages
+        for key in {_shape(page[index].text) for index in range(len(page)) if outer(page, index)}
     )
     often = max(2, min(3, len(pages) // 2))
-    kept = []
-    for page in pages:
-        kept.append(
-            [
-                line
-                for line in page
-                if not outer(line)
-                or (
-                    seen[_shape(line.text)] < often
-                    and not re.fullmatch(r"[\divxlIVX\W]{1,8}", line.text)
-                )
-            ]
-        )
-    return kept
+
+    def stays(page: Sequence[Line], index: int) -> bool:
+        text = page[index].text
+        if not outer(page, index) or page[index].size > 1.2 * size:
+            return True
+        return seen[_shape(text)] < often and not re.fullmatch(r"[\divxlIVX\W]{1,8}", text)
+
+    return [[line for index, line in enumerate(page) if stays(page, index)] for page in pages]
 
 
 def _shape(text: str) -> str:

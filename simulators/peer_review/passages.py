@@ -4,11 +4,55 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from .findings import Findings, slice_anchor
+from .findings import Findings, is_code, slice_anchor
 from .manuscript import Manuscript
 from .sentences import flatten
 
 _WORDS = 22
+# Prose is held together by these; labels of plots, listings and addresses are not.
+_PROSE = frozenset(
+    [
+        "the",
+        "of",
+        "and",
+        "to",
+        "in",
+        "a",
+        "is",
+        "that",
+        "for",
+        "with",
+        "are",
+        "as",
+        "was",
+        "this",
+        "we",
+        "by",
+        "on",
+        "be",
+        "from",
+        "an",
+        "which",
+        "it",
+        "not",
+        "have",
+        "were",
+        "at",
+        "or",
+        "these",
+        "than",
+        "their",
+        "our",
+        "has",
+        "can",
+        "been",
+        "they",
+        "between",
+        "but",
+        "who",
+    ]
+)
+_PROSE_WORDS = 6
 _ALLOWED = {"abstract", "references", "acknowledgments", "ethics", "availability", "appendix"}
 
 
@@ -32,7 +76,7 @@ def check_passages(manuscript: Manuscript) -> Findings:
     words: list[Word] = []
     last = ""
     for unit in manuscript.units:
-        if unit.kind != "text" or kinds.get(unit.section) in _ALLOWED:
+        if unit.kind != "text" or kinds.get(unit.section) in _ALLOWED or is_code(unit.text):
             continue
         if last and unit.section != last:
             words.append(Word("", unit.page, unit.start, unit.start))
@@ -49,7 +93,7 @@ def check_passages(manuscript: Manuscript) -> Findings:
     done: set[int] = set()
     for index in range(len(words) - _WORDS + 1):
         key = tuple(word.text for word in words[index : index + _WORDS])
-        if "" in key or sum(text.isdigit() for text in key) > _WORDS / 2:
+        if "" in key or sum(text in _PROSE for text in key) < _PROSE_WORDS:
             continue
         for earlier in places[key]:
             if index - earlier >= _WORDS and index not in done:

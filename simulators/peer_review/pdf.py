@@ -8,6 +8,7 @@ stands around it.
 import ctypes
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,16 @@ _CHARACTERS = str.maketrans(
     _LIGATURES | {"\x02": "-", "\ufffe": "-", "\xad": "-", "\xa0": " ", "\t": " "}
 )
 _INVISIBLE_MODE = 3
+_ACCENTS = {
+    "¨": "\u0308",
+    "´": "\u0301",
+    "`": "\u0300",
+    "ˆ": "\u0302",
+    "˜": "\u0303",
+    "ˇ": "\u030c",
+    "¸": "\u0327",
+}
+_ACCENTED = re.compile(r"([¨´`ˆ˜ˇ¸])\s?([A-Za-z])")
 
 
 @dataclass(slots=True)
@@ -131,7 +142,7 @@ def _read(document: pypdfium2.PdfDocument, name: str, most: int) -> Document:
         notes.append(f"{images} of {count} pages have no text and were not read")
     title = str(document.get_metadata_dict().get("Title", "")).strip()
     body = sizes.most_common(1)[0][0] if sizes else 10.0
-    return Document(without_margins(pages, height), hidden, body, title, notes)
+    return Document(without_margins(pages, height, body), hidden, body, title, notes)
 
 
 def _glyphs(page: pypdfium2.PdfPage) -> list[Glyph]:
@@ -192,7 +203,7 @@ def _is_bold(text: pypdfium2.PdfTextPage, index: int) -> bool:
     buffer = ctypes.create_string_buffer(length)
     raw.FPDFText_GetFontInfo(text, index, buffer, length, flags)
     font = buffer.value.decode("utf-8", "replace").lower()
-    return bool(re.search(r"bold|black|heavy|cmbx|-bd|medi(?!um\b.*ital)|sfbx", font))
+    return bool(re.search(r"bold|black|heavy|cmbx|-bd|sfbx", font))
 
 
 def _seen(
@@ -303,6 +314,12 @@ def _continues(run: Sequence[Glyph], glyph: Glyph) -> bool:
     )
 
 
+def _composed(found: re.Match[str]) -> str:
+    """The letter that TeX set as an accent and a letter, where there is one."""
+    letter = unicodedata.normalize("NFC", found[2] + _ACCENTS[found[1]])
+    return letter if len(letter) == 1 else found.group()
+
+
 def _run(glyphs: Sequence[Glyph]) -> Run:
     text = ""
     before: Glyph | None = None
@@ -312,6 +329,7 @@ def _run(glyphs: Sequence[Glyph]) -> Run:
             text += " "
         text += glyph.char
         before = glyph
+    text = _ACCENTED.sub(_composed, text)
     inked = [glyph for glyph in glyphs if glyph.char != " "] or list(glyphs)
     return Run(
         re.sub(r" +", " ", text).strip(),

@@ -94,7 +94,8 @@ def heading_of(line: str, marked: bool) -> Heading | None:
             return Heading(numbered["label"], title)
     if not marked or len(text.split()) > 10 or not re.match(r"[A-ZÀ-Þ]", text):
         return None
-    if not re.search(r"[=@|]|\s{2}|\d{3}", text) and not text.endswith((",", ";", ".")):
+    plain = not re.search(r"[=@|<>{}$_~\\/]|\s{2}|\d{3}|\)\s*$", text)
+    if plain and not text.endswith((",", ";", ".", "-")):
         return Heading("", text.rstrip(":"))
     return None
 
@@ -113,7 +114,9 @@ def structured(draft: Draft) -> tuple[tuple[Unit, ...], tuple[Section, ...]]:
         for start, end in _blocks(text, marked):
             block = text[start:end]
             heading = heading_of(block, start in marked) if "\n" not in block.strip() else None
-            if heading is not None and not (number == 1 and heading.title == draft.title):
+            if heading is not None and not _opens_section(heading, number, sections, draft):
+                heading = None
+            if heading is not None:
                 section = Section(
                     id=f"s{len(sections) + 1}",
                     label=heading.label,
@@ -138,6 +141,16 @@ def structured(draft: Draft) -> tuple[tuple[Unit, ...], tuple[Section, ...]]:
                     )
                 )
     return tuple(units), tuple(sections)
+
+
+def _opens_section(heading: Heading, page: int, sections: Sequence[Section], draft: Draft) -> bool:
+    """Whether a heading is one where it stands: no part of the title, nothing in a bibliography."""
+    if page == 1 and heading.title in draft.title:
+        return False
+    if sections and sections[-1].kind == "references":
+        known = _KNOWN.fullmatch(heading.title) is not None
+        return known or re.fullmatch(r"[A-H](?:\.\d+)*", heading.label) is not None
+    return True
 
 
 def _inherited(heading: Heading, page: int, sections: Sequence[Section]) -> str:
