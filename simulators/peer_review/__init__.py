@@ -7,45 +7,110 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .agents import AreaChair, ClaimMapper, Desk, IntegrityChecker, Reader, Reviewer, report_of
+    from .dung import grounded_extension
+    from .errors import ExportRefusedError, ManuscriptUnreadableError, ProfileInvalidError
+    from .guards import require_exportable
+    from .ingest import read_manuscript
     from .manuscript import Citation, Manuscript, Page, Reference, Section, Unit
-    from .report import Anchor, Claim, Decision, Edge, Flag, Graph, Issue, Node, Report, Scores
+    from .outcome import load_report, render, triage, write_report
+    from .profiles import Profile, load_profile
+    from .report import (
+        Anchor,
+        Claim,
+        Decision,
+        Edge,
+        Flag,
+        Graph,
+        Issue,
+        Node,
+        Report,
+        Scores,
+        Signature,
+        Strength,
+    )
+    from .review import review
 
 _MODULE_OF = {
     "Anchor": "report",
+    "AreaChair": "agents",
     "Citation": "manuscript",
     "Claim": "report",
+    "ClaimMapper": "agents",
     "Decision": "report",
+    "Desk": "agents",
     "Edge": "report",
+    "ExportRefusedError": "errors",
     "Flag": "report",
     "Graph": "report",
+    "IntegrityChecker": "agents",
     "Issue": "report",
     "Manuscript": "manuscript",
+    "ManuscriptUnreadableError": "errors",
     "Node": "report",
     "Page": "manuscript",
+    "Profile": "profiles",
+    "ProfileInvalidError": "errors",
+    "Reader": "agents",
     "Reference": "manuscript",
     "Report": "report",
+    "Reviewer": "agents",
     "Scores": "report",
     "Section": "manuscript",
+    "Signature": "report",
+    "Strength": "report",
     "Unit": "manuscript",
+    "grounded_extension": "dung",
+    "load_profile": "profiles",
+    "load_report": "outcome",
+    "read_manuscript": "ingest",
+    "render": "outcome",
+    "report_of": "agents",
+    "require_exportable": "guards",
+    "review": "review",
+    "triage": "outcome",
+    "write_report": "outcome",
 }
 
 __all__ = [
     "Anchor",
+    "AreaChair",
     "Citation",
     "Claim",
+    "ClaimMapper",
     "Decision",
+    "Desk",
     "Edge",
+    "ExportRefusedError",
     "Flag",
     "Graph",
+    "IntegrityChecker",
     "Issue",
     "Manuscript",
+    "ManuscriptUnreadableError",
     "Node",
     "Page",
+    "Profile",
+    "ProfileInvalidError",
+    "Reader",
     "Reference",
     "Report",
+    "Reviewer",
     "Scores",
     "Section",
+    "Signature",
+    "Strength",
     "Unit",
+    "grounded_extension",
+    "load_profile",
+    "load_report",
+    "read_manuscript",
+    "render",
+    "report_of",
+    "require_exportable",
+    "review",
+    "triage",
+    "write_report",
 ]
 
 

@@ -31,7 +31,7 @@ def review(manuscript: Manuscript, profile: Profile, *, seed: int = 0) -> Report
     items = check_methods(manuscript, profile.skip)
     issues = [
         *integrity_issues(flags),
-        *methods_issues(manuscript, items, profile),
+        *methods_issues(items, profile),
         *evidence_issues(manuscript, mapped),
         *presentation_issues(manuscript, items),
     ]

@@ -102,7 +102,7 @@ _KNOWN_ACRONYMS = frozenset(
 )
 
 
-def methods_issues(manuscript: Manuscript, items: Sequence[Item], profile: Profile) -> list[Issue]:
+def methods_issues(items: Sequence[Item], profile: Profile) -> list[Issue]:
     """Questions of the checklist that the text does not answer."""
     issues = []
     for item in items:
