@@ -103,6 +103,21 @@ if TYPE_CHECKING:
         Guard,
         Refusal,
     )
+    from .host import (
+        Host,
+    )
+    from .host_pages import (
+        HostPrompt,
+        HostResource,
+        HostTemplate,
+    )
+    from .host_resources import (
+        HostPages,
+    )
+    from .host_tools import (
+        HostTool,
+        skill_tools,
+    )
     from .identity import (
         DEFAULT_TENANT,
         EVERYTHING,
@@ -257,6 +272,12 @@ _MODULE_OF = {
     "GetTaskRequest": "operations",
     "Guard": "guard",
     "HTTPAuthSecurityScheme": "cards",
+    "Host": "host",
+    "HostPages": "host_resources",
+    "HostPrompt": "host_pages",
+    "HostResource": "host_pages",
+    "HostTemplate": "host_pages",
+    "HostTool": "host_tools",
     "IDENTITY_KEY": "identity",
     "Identity": "identity",
     "IllegalMoveError": "errors",
@@ -361,6 +382,7 @@ _MODULE_OF = {
     "open_stdio_link": "links",
     "proven_identity": "answering",
     "serve_stdio": "binding",
+    "skill_tools": "host_tools",
     "user_message": "messages",
     "wait_for_end": "following",
 }
@@ -422,6 +444,12 @@ __all__ = [
     "GetTaskRequest",
     "Guard",
     "HTTPAuthSecurityScheme",
+    "Host",
+    "HostPages",
+    "HostPrompt",
+    "HostResource",
+    "HostTemplate",
+    "HostTool",
     "Identity",
     "IllegalMoveError",
     "ImplicitOAuthFlow",
@@ -515,6 +543,7 @@ __all__ = [
     "open_stdio_link",
     "proven_identity",
     "serve_stdio",
+    "skill_tools",
     "user_message",
     "wait_for_end",
 ]

@@ -1,43 +1,33 @@
 """The serving half of the binding: an `AgentService` offered as an MCP extension.
 
 `agent_server` makes an MCP server whose extension methods are A2A's operations,
-and whose resource is the agent's card. `serve_stdio` runs it on this process's
+and which is a server for any MCP host beside (`host`). `serve_stdio` runs it on this process's
 pipes; `endpoints` puts it under HTTP. What is answered is `answering`'s. The
 specification is docs/binding.md.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, cast
 
-import orjson
-from mcp import MCPError
 from mcp.server import Server
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.stdio import stdio_server
 from mcp.types import (
-    INVALID_PARAMS,
-    CallToolRequestParams,
-    CallToolResult,
     DiscoverResult,
-    InputRequiredResult,
-    ListResourcesResult,
-    ListToolsResult,
     Notification,
     NotificationParams,
-    PaginatedRequestParams,
-    ReadResourceRequestParams,
-    ReadResourceResult,
     RequestParams,
-    Resource,
     ServerNotification,
-    TextResourceContents,
 )
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from .answering import Answers, CardOf, Identify, Operations, proven_identity
 from .cards import AgentCard
-from .envelope import A2A_VERSION, BINDING_URI, CARD_RESOURCE, EXTENSION_ID
+from .envelope import A2A_VERSION, BINDING_URI, EXTENSION_ID
 from .following import HOLD
+from .host import Host
+from .host_resources import HostPages
+from .host_tools import HostTool
 from .operations import NumberedEvent
 from .service import AgentService
 from .webhooks import Webhooks
@@ -68,6 +58,7 @@ class AgentServer(Server[Any]):
     card_of: CardOf
     identify: Identify
     webhooks: Webhooks | None
+    host: Host
     answers: Answers
     _middleware_of_ours: list[ServerMiddleware[Any]]
 
@@ -94,33 +85,20 @@ def agent_server(
     identify: Identify = proven_identity,
     hold_seconds: float = HOLD,
     webhooks: Webhooks | None = None,
-    on_list_tools: Callable[[Context, PaginatedRequestParams | None], Awaitable[ListToolsResult]]
-    | None = None,
-    on_call_tool: Callable[
-        [Context, CallToolRequestParams], Awaitable[CallToolResult | InputRequiredResult]
-    ]
-    | None = None,
-    get_tool_input_schema: Callable[[str], Mapping[str, Any] | None] | None = None,
+    tools: Sequence[HostTool] | None = None,
+    pages: HostPages | None = None,
+    state_keys: Sequence[bytes] = (),
 ) -> AgentServer:
-    """Make an MCP server that offers `service` as docs/binding.md says.
+    """Make an MCP server that offers `service` as docs/binding.md says, and to any MCP host.
 
     card_of: the card as it is to be shown now; asked at every request.
     identify: who is calling, by default as `guard` proved it; a caller's own word is never
     taken. hold_seconds: how long a request may wait for a task. webhooks: what
-    sends push notifications, for a card that offers them. The last three are the
-    MCP SDK's own, for an agent that offers its skills as tools as well.
+    sends push notifications, for a card that offers them. tools, pages and
+    state_keys are the host face's: `Host` says what they are.
     """
     card = card_of()
-    server = AgentServer(
-        card.name,
-        version=card.version,
-        description=card.description or None,
-        on_list_tools=on_list_tools,
-        on_call_tool=on_call_tool,
-        get_tool_input_schema=get_tool_input_schema,
-        on_list_resources=_list_resources,
-        on_read_resource=_card_reader(card_of),
-    )
+    server = AgentServer(card.name, version=card.version, description=card.description or None)
     server.extensions[EXTENSION_ID] = _settings(card)
 
     async def discover(_: Context, __: RequestParams) -> DiscoverResult:
@@ -133,6 +111,8 @@ def agent_server(
     server.add_request_handler("server/discover", RequestParams, discover)
     server.service, server.card_of, server.identify = service, card_of, identify
     server.webhooks = webhooks
+    server.host = Host(service, card_of, identify, tools=tools, pages=pages, keys=state_keys)
+    server.host.install(server)
     operations = Operations(service, card_of, hold_seconds, webhooks)
     server.offer(Answers(operations, card_of, identify))
     return server
@@ -154,29 +134,6 @@ def _handler(
         return await answers.answer(method, ctx, push)
 
     return handle
-
-
-async def _list_resources(_: Context, __: PaginatedRequestParams | None) -> ListResourcesResult:
-    card = Resource(
-        uri=CARD_RESOURCE,
-        name="agent-card",
-        description="What this agent is, can do and where it is reached (A2A).",
-        mime_type="application/json",
-    )
-    return ListResourcesResult(resources=[card])
-
-
-def _card_reader(
-    card_of: CardOf,
-) -> Callable[[Context, ReadResourceRequestParams], Awaitable[ReadResourceResult]]:
-    async def read(_: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
-        if params.uri != CARD_RESOURCE:
-            raise MCPError(INVALID_PARAMS, f"Resource not found: {params.uri}", {"uri": params.uri})
-        text = orjson.dumps(card_of().wire()).decode()
-        contents = TextResourceContents(uri=CARD_RESOURCE, mime_type="application/json", text=text)
-        return ReadResourceResult(contents=[contents])
-
-    return read
 
 
 def _settings(card: AgentCard) -> dict[str, Any]:

@@ -280,7 +280,7 @@ class AgentApp:
         if route is None:
             await answer(send, 404, b'{"error":"no agent here"}')
             return
-        await route(scope, receive, send)
+        await route(_trimmed(scope), receive, send)
 
     def _route_of(self, path: str) -> ASGIApp | None:
         if (route := self._routes.get(path)) is not None:
@@ -364,6 +364,14 @@ def host_checked(app: ASGIApp, security: TransportSecuritySettings) -> ASGIApp:
         await app(scope, receive, send)
 
     return checked
+
+
+def _trimmed(scope: Scope) -> Scope:
+    """`scope` with header values as RFC 9110, 5.5, reads them; httptools leaves blanks after them."""
+    headers = scope["headers"]
+    if all(value == value.strip(b" \t") for _, value in headers):
+        return scope
+    return {**scope, "headers": [(name, value.strip(b" \t")) for name, value in headers]}
 
 
 def _path_of(scope: Scope) -> str:

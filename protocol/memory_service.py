@@ -6,6 +6,7 @@ messageId) unless it is told otherwise. It keeps nothing when the process ends;
 the runtime's journal does. `testing` serves one over all faces.
 """
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from .errors import (
 )
 from .lifecycle import apply_event, is_interrupted, is_terminal, move
 from .messages import Artifact, Message, Part, Role, new_id
+from .metadata import REASON_KEY, SKILL_KEY
 from .operations import (
     CancelTaskRequest,
     EventPage,
@@ -45,6 +47,8 @@ from .tasks import (
     TaskStatus,
     TaskStatusUpdateEvent,
 )
+
+_log = logging.getLogger(__name__)
 
 _DEFAULT_PAGE: Final = 50
 _LARGEST_PAGE: Final = 100
@@ -72,6 +76,12 @@ class Job:
     def task(self) -> Task:
         """The task as it stands."""
         return self._record.task
+
+    @property
+    def skill(self) -> str:
+        """The skill that an MCP host called, as its tool is named; "" when nobody said."""
+        named = (self.message.metadata or {}).get(SKILL_KEY, "")
+        return named if isinstance(named, str) else ""
 
     async def working(self, note: str = "") -> None:
         """Say that the work goes on."""
@@ -186,7 +196,9 @@ class _Record:
         self.events.append(NumberedEvent(sequence=len(self.events) + 1, event=event))
         self._wake()
 
-    def moved(self, state: TaskState, note: Content) -> None:
+    def moved(
+        self, state: TaskState, note: Content, metadata: dict[str, Any] | None = None
+    ) -> None:
         task = self.task
         move(task.status.state, state)
         said = None
@@ -199,7 +211,9 @@ class _Record:
                 task_id=task.id,
             )
         status = TaskStatus(state=state, message=said, timestamp=datetime.now(UTC))
-        update = TaskStatusUpdateEvent(task_id=task.id, context_id=task.context_id, status=status)
+        update = TaskStatusUpdateEvent(
+            task_id=task.id, context_id=task.context_id, status=status, metadata=metadata
+        )
         self.log(StreamResponse(status_update=update))
 
     def reply(self, message: Message) -> None:
@@ -383,14 +397,19 @@ class MemoryService:
         with record.cancel:
             # Canceled before it began: the first thing it did would be an illegal move.
             await anyio.lowlevel.checkpoint_if_cancelled()
+            broke: dict[str, Any] | None = None
             try:
                 await self._agent(Job(record, message, call))
                 state, why = TaskState.COMPLETED, ""
             except RepertoryError as error:
                 state, why = TaskState.FAILED, str(error)
+            except Exception:  # noqa: BLE001 - an agent under test may break; its task says so
+                _log.exception("the agent function broke")
+                state, why = TaskState.FAILED, "the agent broke"
+                broke = {REASON_KEY: RepertoryError.reason}
             record.at_work = False
             if not record.settled() or (why and not record.ended()):
-                record.moved(state, why)
+                record.moved(state, why, broke)
 
     def _own(self, task_id: str, call: Call) -> _Record:
         record = self._records.get(task_id)

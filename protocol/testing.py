@@ -16,7 +16,7 @@ docs/testing.md shows more. `obedient` is an agent that does what its message sa
 
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +40,10 @@ from .memory_service import (
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from .host import Host
+    from .host_resources import HostPages
+    from .host_tools import HostTool
 
 __all__ = [
     "AgentFunction",
@@ -66,6 +70,7 @@ class ServedAgent:
     mcp_url: str
     card: AgentCard
     service: MemoryService
+    host: "Host"
 
 
 @asynccontextmanager
@@ -77,13 +82,16 @@ async def serve_agent(
     port: int = 0,
     once: bool = False,
     hold_seconds: float = HOLD,
+    tools: "Sequence[HostTool] | None" = None,
+    pages: "HostPages | None" = None,
 ) -> AsyncIterator[ServedAgent]:
     """Serve `agent` over JSON-RPC, HTTP+JSON, MCP and the binding until the block ends.
 
     card: what it says of itself, made by `memory_card`; where it is reached is
     filled in. port: 0 takes a free one. once: whether a message id that comes again is
     the same task, as the runtime has it, or a new one, as A2A allows too.
-    hold_seconds: how long a request of the binding waits for a task. Webhooks may
+    hold_seconds: how long a request of the binding waits for a task. tools, pages: what
+    MCP hosts see, by default a tool for each skill of the card. Webhooks may
     point at this machine. Nothing is kept when the block ends.
     """
     import uvicorn  # a web server takes a while to load
@@ -104,7 +112,14 @@ async def serve_agent(
     home = OutgoingRules(allow=("127.0.0.0/8", "::1/128"))
     async with open_memory_service(agent, card=served, once=once) as service:
         webhooks = Webhooks(card.name, service, MemoryWebhookStore(), home)
-        server = agent_server(service, lambda: served, hold_seconds=hold_seconds, webhooks=webhooks)
+        server = agent_server(
+            service,
+            lambda: served,
+            hold_seconds=hold_seconds,
+            webhooks=webhooks,
+            tools=tools,
+            pages=pages,
+        )
         app = agent_app({card.name: server}, {card.name: lambda: served})
         config = uvicorn.Config(
             app,
@@ -127,6 +142,7 @@ async def serve_agent(
                     mcp_url=f"{place}/mcp",
                     card=served,
                     service=service,
+                    host=server.host,
                 )
             finally:
                 web.should_exit = True
