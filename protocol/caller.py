@@ -5,8 +5,10 @@ back in order; how requests travel is its carrier's (`carriers`, `pipes`).
 Links are opened in `links`.
 """
 
+import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -31,9 +33,11 @@ from .errors import (
     InvalidAgentResponseError,
     InvalidParamsError,
     LinkError,
+    RepertoryError,
 )
 from .following import HOLD, Backoff
 from .lifecycle import apply_event, is_interrupted, is_terminal
+from .messages import Message
 from .operations import (
     CancelTaskRequest,
     EventPage,
@@ -54,6 +58,11 @@ _Answer = TypeVar("_Answer", bound=WireModel)
 _TRIES: Final = 6
 _BACKOFF: Final = Backoff(first=0.05, longest=1.0)
 _PAGE: Final = 256
+# How long a caller whose patience ended still asks what became of its message, and how far back.
+_LATE_SECONDS: Final = 2.0
+_LOOKED_AT: Final = 20
+
+_log = logging.getLogger(__name__)
 
 
 class CarriedLink:
@@ -85,18 +94,56 @@ class CarriedLink:
         The peer holds the request for some seconds only; the rest of the wait
         reads the task's events, so a wait of hours holds no request for long.
         """
-        with patience(call):
-            response = _parsed(
-                SendMessageResponse, await self._ask(SEND_MESSAGE, request.wire(), call)
+        task: Task | None = None
+        try:
+            with patience(call):
+                response = _parsed(
+                    SendMessageResponse, await self._ask(SEND_MESSAGE, request.wire(), call)
+                )
+                task, wants = response.task, request.configuration
+                if task is None or _settled(task) or (wants and wants.return_immediately):
+                    return response
+                settled = await self._until_settled(task, call)
+                if wants and wants.history_length is not None:
+                    asked = GetTaskRequest(id=task.id, history_length=wants.history_length)
+                    settled = await self.get_task(asked, call)
+                return SendMessageResponse(task=settled)
+        except DeadlineExceededError as error:
+            if "task_id" in error.facts or "state" in error.facts:
+                raise
+            raise await self._what_became(request.message, task, call) from error
+
+    async def _what_became(
+        self, message: Message, task: Task | None, call: Call
+    ) -> DeadlineExceededError:
+        """The error for a caller whose patience ended, with what the peer says of the message."""
+        late = replace(call, deadline=None)
+        became: Task | None = None
+        asked = False
+        with anyio.move_on_after(_LATE_SECONDS):
+            try:
+                if task is not None:
+                    became = await self.get_task(GetTaskRequest(id=task.id), late)
+                else:
+                    wanted = ListTasksRequest(context_id=message.context_id, page_size=_LOOKED_AT)
+                    page = await self.list_tasks(wanted, late)
+                    became = next((each for each in page.tasks if _begun_by(each, message)), None)
+                asked = True
+            except RepertoryError as error:
+                _log.info("what became of message %s is unknown: %s", message.message_id, error)
+        if became is not None:
+            return DeadlineExceededError(
+                f"the call's deadline passed; its task {became.id} is"
+                f" {became.status.state.name} and goes on",
+                task_id=became.id,
+                state=became.status.state.name,
             )
-            task, wants = response.task, request.configuration
-            if task is None or _settled(task) or (wants and wants.return_immediately):
-                return response
-            task = await self._until_settled(task, call)
-            if wants and wants.history_length is not None:
-                asked = GetTaskRequest(id=task.id, history_length=wants.history_length)
-                task = await self.get_task(asked, call)
-            return SendMessageResponse(task=task)
+        known = "and the peer has no task for it" if asked else "and the peer does not say"
+        return DeadlineExceededError(
+            f"the call's deadline passed before its answer came, {known}; the same message may be"
+            " sent again",
+            message_id=message.message_id,
+        )
 
     async def get_task(self, request: GetTaskRequest, call: Call) -> Task:
         """The task as its log says now."""
@@ -290,6 +337,10 @@ def patience(call: Call) -> Iterator[None]:
         raise DeadlineExceededError(
             "the call's deadline passed before its answer came; what was begun goes on"
         )
+
+
+def _begun_by(task: Task, message: Message) -> bool:
+    return any(each.message_id == message.message_id for each in task.history)
 
 
 def _settled(task: Task) -> bool:

@@ -61,6 +61,8 @@ BUDGET_KEY: Final = "dev.repertory/budget"
 CHAIN_KEY: Final = "dev.repertory/chain"
 SKILL_KEY: Final = "dev.repertory/skill"
 """Where a message's metadata names the skill that is asked for."""
+CALLER_KEY: Final = "dev.repertory/caller"
+"""Where a tool call's `_meta` says for whom it is made, for servers that are told."""
 CAPABILITIES_KEY: Final = "dev.repertory/capabilities"
 
 _ERROR_INFO: Final = "type.googleapis.com/google.rpc.ErrorInfo"

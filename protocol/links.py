@@ -10,7 +10,7 @@ What travels is `envelope`'s, how it travels `streamable_http`'s and `pipes`'.
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from .caller import CarriedLink, patience
 from .cards import AgentCard
@@ -32,7 +32,11 @@ from .service import AgentService, Call
 from .tasks import StreamResponse, Task
 
 if TYPE_CHECKING:
+    import ssl
+
     import aiohttp
+
+    from .credentials import TokenSource
 
 
 @runtime_checkable
@@ -186,20 +190,25 @@ async def open_http_link(
     headers: Mapping[str, str] | None = None,
     *,
     extensions: Sequence[str] = (),
+    credentials: "TokenSource | None" = None,
+    tls: "ssl.SSLContext | None" = None,
     session: "aiohttp.ClientSession | None" = None,
 ) -> AsyncIterator[CarriedLink]:
     """Link to the agent served at `url`; nothing is sent before the first call.
 
     headers: what the agent's security scheme asks for, with every request.
-    session: a pool to share with other links, made by `open_pool`.
+    credentials: the caller's own access tokens. tls: whom to believe, and by which
+    certificate to be known. session: a pool to share with other links, made by
+    `open_pool`.
     """
     from .streamable_http import HttpCarrier, open_pool  # aiohttp takes a while to load
 
+    known: dict[str, Any] = {"headers": headers, "credentials": credentials, "tls": tls}
     if session is not None:
-        yield CarriedLink(HttpCarrier(url, session, headers=headers), extensions=extensions)
+        yield CarriedLink(HttpCarrier(url, session, **known), extensions=extensions)
         return
     async with open_pool() as pool:
-        yield CarriedLink(HttpCarrier(url, pool, headers=headers), extensions=extensions)
+        yield CarriedLink(HttpCarrier(url, pool, **known), extensions=extensions)
 
 
 def open_link(

@@ -4,6 +4,7 @@ It stands on aiohttp and not on the MCP SDK's client because a call through that
 client costs three times as much processor time (docs/binding.md, section 13).
 """
 
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -14,8 +15,16 @@ import aiohttp
 import orjson
 
 from .carriers import Push, push_of, request_body, result_of
+from .credentials import TokenSource
 from .envelope import MCP_VERSION
-from .errors import InvalidAgentResponseError, LinkError, RemoteError, RepertoryError
+from .errors import (
+    InvalidAgentResponseError,
+    LinkError,
+    PermissionDeniedError,
+    RemoteError,
+    RepertoryError,
+    UnauthenticatedError,
+)
 
 # Long polls and streams keep a connection each, so a small pool would starve short calls.
 POOL_SIZE: Final = 1024
@@ -38,9 +47,13 @@ class HttpCarrier:
         session: aiohttp.ClientSession,
         *,
         headers: Mapping[str, str] | None = None,
+        credentials: TokenSource | None = None,
+        tls: ssl.SSLContext | None = None,
         owns_session: bool = False,
     ) -> None:
         self._url = url
+        self._credentials = credentials
+        self._tls = tls if tls is not None else True
         self._session = session
         self._owns_session = owns_session
         self._numbers = count(1)
@@ -99,8 +112,21 @@ class HttpCarrier:
             headers = self._headers[method] = {**self._common, "mcp-method": method}
         if isinstance(uri := params.get("uri"), str):
             headers = {**headers, "mcp-name": uri}
+        if self._credentials is None:
+            return await self._send(method, body, headers)
+        token = await self._credentials.token()
+        answer = await self._send(method, body, {**headers, "authorization": f"Bearer {token}"})
+        if answer.status == 401 and self._credentials.refused(token):
+            answer.release()
+            token = await self._credentials.token()
+            answer = await self._send(method, body, {**headers, "authorization": f"Bearer {token}"})
+        return answer
+
+    async def _send(
+        self, method: str, body: bytes, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
         try:
-            return await self._session.post(self._url, data=_payload(body), headers=headers)
+            return await self._once(body, headers)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             if isinstance(error, aiohttp.ClientConnectorError):
                 raise self._failed(method, error) from error
@@ -108,14 +134,24 @@ class HttpCarrier:
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise self._failed(method, error) from error
         try:
-            return await self._session.post(self._url, data=_payload(body), headers=headers)
+            return await self._once(body, headers)
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise self._failed(method, error) from error
 
+    async def _once(self, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        # A redirect would carry what is for this peer to wherever it says.
+        return await self._session.post(
+            self._url, data=_payload(body), headers=headers, allow_redirects=False, ssl=self._tls
+        )
+
     def _plain(self, answer: aiohttp.ClientResponse, raw: bytes) -> dict[str, Any]:
-        if answer.content_type == "application/json":
-            return result_of(_decoded(raw))
+        message = _decoded(raw) if answer.content_type == "application/json" else {}
+        if message and (answer.status < 400 or isinstance(message.get("error"), dict)):
+            return result_of(message)
         sentence = f"{self._url} answered with HTTP status {answer.status} and no MCP message"
+        if answer.status in (401, 403):
+            kind = UnauthenticatedError if answer.status == 401 else PermissionDeniedError
+            raise kind(f"{self._url} refuses this caller: {_reason(raw)}", url=self._url)
         if answer.status in _WIRE_STATUSES:
             raise LinkError(sentence, url=self._url, status=answer.status)
         raise RemoteError(
@@ -148,6 +184,15 @@ class Frames:
             elif not line and self._data:
                 yield b"\n".join(self._data)
                 self._data.clear()
+
+
+def _reason(raw: bytes) -> str:
+    """What a refusal says of itself, bounded; the words are the peer's."""
+    try:
+        said = orjson.loads(raw).get("error")
+    except (orjson.JSONDecodeError, AttributeError):
+        said = None
+    return said[:200] if isinstance(said, str) else "it does not say why"
 
 
 def _payload(body: bytes) -> bytes | BytesIO:

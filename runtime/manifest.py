@@ -22,6 +22,7 @@ from pydantic import (
 from repertory.agents import Tier
 
 from .errors import Finding, ManifestError, did_you_mean
+from .manifest_credentials import Credentials
 from .manifest_entry import CapabilityName, Count, Entry, Name, Seconds
 from .manifest_faults import name_findings, shape_findings
 from .manifest_serve import Serve
@@ -154,6 +155,9 @@ class ToolServer(Entry):
     url: str | None = Field(
         default=None, pattern=r"^https?://", description="Or a streamable HTTP server."
     )
+    credentials: Credentials | None = Field(
+        default=None, description="For a 'url': by what this network is known there."
+    )
     env: tuple[str, ...] = Field(
         default=(), description="Environment variables handed on; the server sees no others."
     )
@@ -167,6 +171,10 @@ class ToolServer(Entry):
         default="ask",
         description="For the other tools: what to do with a call whose outcome is unknown.",
     )
+    tell_caller: bool = Field(
+        default=False,
+        description="Tell it for whom a call is made: in '_meta', and over HTTP in headers too.",
+    )
     seconds: Seconds = Field(default=60.0, description="The patience for one call.")
     concurrency: Count = Field(default=8, description="Calls in flight at once.")
 
@@ -174,6 +182,8 @@ class ToolServer(Entry):
     def _one_place(self) -> "ToolServer":
         if bool(self.command) == bool(self.url):
             raise ValueError("needs either 'command' (an argument list) or 'url', not both")
+        if self.credentials is not None and not self.url:
+            raise ValueError("has 'credentials', which are for a 'url'")
         return self
 
     @property
@@ -242,6 +252,9 @@ class AgentEntry(Entry):
         default=None,
         pattern=r"^https?://",
         description="Where an agent of another process is served.",
+    )
+    credentials: Credentials | None = Field(
+        default=None, description="For a 'url': by what this network is known there."
     )
     description: str = Field(default="", description="What it is for, as its card says it.")
     instructions: str = Field(default="", description="What its model is told first.")

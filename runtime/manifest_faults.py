@@ -84,9 +84,12 @@ def _unmet_names(manifest: "Manifest") -> Iterator[tuple[Location, str]]:
                     sentence = f"agents.{name} has {other!r} among its {key}, but no agent has that name; {known}"
                     yield (*at, key, index), sentence
         yield from _unmet_tools(manifest, name)
+        if agent.credentials is not None and not agent.is_remote:
+            yield (*at, "credentials"), f"agents.{name} runs here, so 'credentials' have no peer"
         if agent.is_remote:
             given = agent.model_fields_set - {
                 "url",
+                "credentials",
                 "description",
                 "skills",
                 "patience",

@@ -5,7 +5,7 @@ its block. What a network can be asked for while it runs is in `network`.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,12 @@ import anyio
 import anyio.to_thread
 
 from repertory.agents import Agent, AgentSpec, ChatModel
-from repertory.protocol import open_link
+from repertory.protocol import AgentService, open_http_link
 from repertory.xp_store import Embedder, open_checker, open_database, open_pack_store
 
 from .audit import Audit
 from .host import AgentHost
+from .identity import own_identity
 from .journal import open_journal, owned
 from .kinds import load_kind, load_policy, load_reference
 from .manifest import AgentEntry, Manifest, load_manifest
@@ -92,9 +93,9 @@ async def open_network(
             checker=await enter(open_checker()),
             models=await enter(open_models(manifest, models or {})),
             remote={
-                name: await enter(open_link(entry.url))
+                name: await enter(_link(manifest, name, entry))
                 for name, entry in manifest.agents.items()
-                if entry.url is not None
+                if entry.is_remote
             },
         )
         _make_hosts(network, servers, kinds or {})
@@ -132,6 +133,17 @@ def _make_hosts(
             policy=policy,
             telemetry=network.telemetry,
         )
+
+
+def _link(
+    manifest: Manifest, name: str, entry: AgentEntry
+) -> AbstractAsyncContextManager[AgentService]:
+    """The link to an agent elsewhere, by this network's own identity there."""
+    assert entry.url is not None
+    known = own_identity(
+        entry.credentials, entry.url, place=f"agents.{name}.credentials", folder=manifest.folder
+    )
+    return open_http_link(entry.url, credentials=known.tokens, tls=known.tls)
 
 
 def _spec(manifest: Manifest, name: str, entry: AgentEntry) -> AgentSpec:

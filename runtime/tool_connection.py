@@ -29,11 +29,11 @@ from pydantic import ValidationError
 
 from repertory.agents import ToolResult
 
-from .tool_http import tool_http_client
+from .tool_http import HttpTarget, tool_http_client
 from .tool_process import ToolProcess
 from .trace_context import parse_traceparent, scrub, span_context
 
-Target = ToolProcess | MCPServer | str
+Target = ToolProcess | MCPServer | HttpTarget
 
 _PAGES = 100
 _SETTLE_SECONDS = 0.5
@@ -145,9 +145,9 @@ class Connection:
     async def _live(self) -> None:
         async with AsyncExitStack() as stack:
             target: Any = self.target
-            if isinstance(target, str):
-                http = await stack.enter_async_context(tool_http_client())
-                target = streamable_http_client(target, http_client=http)
+            if isinstance(target, HttpTarget):
+                http = await stack.enter_async_context(tool_http_client(target))
+                target = streamable_http_client(target.url, http_client=http)
             client = Client(target, client_info=_client_info(), cache=None)
             self._client = await stack.enter_async_context(client)
             self.tools = {tool.name: tool for tool in await _all_tools(client)}
@@ -186,7 +186,7 @@ class Connection:
         )
 
     async def _lost(self, error: MCPError) -> ConnectionLost:
-        if isinstance(self.target, str):
+        if isinstance(self.target, HttpTarget):
             # Over HTTP one broken request says nothing about the others in flight.
             self.retire()
             facts = error.data if isinstance(error.data, dict) else {}

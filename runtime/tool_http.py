@@ -6,29 +6,62 @@ with a JSON-RPC error of its own, and a body that breaks off simply ends.
 """
 
 import json
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import httpx2
 from mcp_types import CONNECTION_CLOSED
+
+from repertory.protocol import CALLER_KEY, LinkError, TokenSource, UnauthenticatedError
 
 _CONNECT_SECONDS = 10.0
 # Not sent: the request cannot have reached the server.
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 
-class ContainedTransport(httpx2.AsyncBaseTransport):
-    """Answer for the wire when it fails: 502 with a JSON-RPC error that says what happened."""
+class HttpTarget(NamedTuple):
+    """A tool server at a URL, and by what this network is known there."""
 
-    def __init__(self, wrapped: httpx2.AsyncBaseTransport) -> None:
+    url: str
+    tokens: TokenSource | None = None
+    tls: ssl.SSLContext | None = None
+
+
+class ContainedTransport(httpx2.AsyncBaseTransport):
+    """Answer for the wire when it fails: 502 with a JSON-RPC error that says what happened.
+
+    Each request carries this network's own token, and in headers for whom it is
+    made where its `_meta` says so.
+    """
+
+    def __init__(
+        self, wrapped: httpx2.AsyncBaseTransport, tokens: TokenSource | None = None
+    ) -> None:
         self._wrapped = wrapped
+        self._tokens = tokens
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         try:
-            response = await self._wrapped.handle_async_request(request)
-        except httpx2.TransportError as error:
+            request.headers.update(_caller_headers(await request.aread()))
+            response = await self._sent(request)
+        except (httpx2.TransportError, LinkError, UnauthenticatedError) as error:
             return _failed(error)
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = _ContainedStream(response.stream)
+        return response
+
+    async def _sent(self, request: httpx2.Request) -> httpx2.Response:
+        if self._tokens is None:
+            return await self._wrapped.handle_async_request(request)
+        token = await self._tokens.token()
+        request.headers["authorization"] = f"Bearer {token}"
+        response = await self._wrapped.handle_async_request(request)
+        if response.status_code == 401 and self._tokens.refused(token):
+            await response.aclose()
+            request.headers["authorization"] = f"Bearer {await self._tokens.token()}"
+            response = await self._wrapped.handle_async_request(request)
         return response
 
     async def aclose(self) -> None:
@@ -54,11 +87,25 @@ class _ContainedStream(httpx2.AsyncByteStream):
             return
 
 
-def _failed(error: httpx2.TransportError) -> httpx2.Response:
+def _caller_headers(body: bytes) -> Mapping[str, str]:
+    """For whom a request is made, as headers; percent-encoded, so that no value ends one."""
+    if CALLER_KEY.encode() not in body:
+        return {}
+    try:
+        caller: Any = json.loads(body)["params"]["_meta"][CALLER_KEY]
+        return {
+            f"repertory-{name}": quote(str(caller[name]), safe=" :/#@.-_")
+            for name in ("principal", "tenant", "agent", "task")
+        }
+    except (ValueError, LookupError, TypeError):
+        return {}
+
+
+def _failed(error: Exception) -> httpx2.Response:
     fault = {
         "code": CONNECTION_CLOSED,
         "message": f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
-        "data": {"sent": not isinstance(error, _NOT_SENT)},
+        "data": {"sent": not isinstance(error, (*_NOT_SENT, LinkError, UnauthenticatedError))},
     }
     return httpx2.Response(
         502,
@@ -67,9 +114,14 @@ def _failed(error: httpx2.TransportError) -> httpx2.Response:
     )
 
 
-def tool_http_client() -> httpx2.AsyncClient:
+def tool_http_client(target: HttpTarget) -> httpx2.AsyncClient:
     """A client for one tool server; its callers bring the deadline, so reads wait for ever."""
+    wire = (
+        httpx2.AsyncHTTPTransport()
+        if target.tls is None
+        else httpx2.AsyncHTTPTransport(verify=target.tls)
+    )
     return httpx2.AsyncClient(
-        transport=ContainedTransport(httpx2.AsyncHTTPTransport()),
+        transport=ContainedTransport(wire, target.tokens),
         timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS, pool=None),
     )

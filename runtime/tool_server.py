@@ -15,6 +15,7 @@ from anyio import Lock, Semaphore, current_time, move_on_after, sleep
 from anyio.abc import TaskGroup
 
 from repertory.agents import ToolNotFoundError, ToolResult, ToolServerError, ToolSpec
+from repertory.protocol import CALLER_KEY
 
 from .errors import did_you_mean
 from .tool_connection import Connection, ConnectionLost, Target
@@ -80,7 +81,8 @@ class McpToolServer:
 
     dial: makes a new target for each connection. allow: the tools that may be
     seen, None for all. seconds: the patience for one call, waiting and dialing
-    included. concurrency: calls in flight at once; further ones wait.
+    included. concurrency: calls in flight at once; further ones wait. tell_caller:
+    let it know for whom a call is made.
     """
 
     def __init__(
@@ -92,8 +94,10 @@ class McpToolServer:
         allow: Sequence[str] | None = None,
         seconds: float = 60.0,
         concurrency: int = 8,
+        tell_caller: bool = False,
     ) -> None:
         self._name = name
+        self._tell_caller = tell_caller
         self._dial = dial
         self._tasks = tasks
         self._allow = allow
@@ -143,6 +147,8 @@ class McpToolServer:
         call_meta: Mapping[str, Any] | None = None,
     ) -> ToolResult:
         meta = dict(call_meta or {})
+        if not self._tell_caller:
+            meta.pop(CALLER_KEY, None)
         if idempotency_key:
             meta[IDEMPOTENCY_KEY] = idempotency_key
         if traceparent:

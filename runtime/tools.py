@@ -17,7 +17,9 @@ from anyio import CancelScope, create_task_group
 from repertory.agents import ToolNotFoundError, ToolResult, ToolSpec
 
 from .errors import did_you_mean, listed
+from .identity import own_identity
 from .tool_connection import Target
+from .tool_http import HttpTarget
 from .tool_process import ToolProcess, allowed_environment
 from .tool_server import McpToolServer, ToolServer
 
@@ -37,14 +39,23 @@ async def open_tool_server(
     TMPDIR and the variables that the manifest names, and no others.
     """
 
+    known = own_identity(
+        config.credentials, config.url or "", place=f"tools.{name}.credentials", folder=folder
+    )
+
     def dial() -> Target:
         if config.url is not None:
-            return config.url
+            return HttpTarget(config.url, known.tokens, known.tls)
         environment = allowed_environment(config.env)
         return ToolProcess(config.argv, cwd=folder, environment=environment)
 
     opened = _open(
-        name, dial, allow=config.allow, seconds=config.seconds, concurrency=config.concurrency
+        name,
+        dial,
+        allow=config.allow,
+        seconds=config.seconds,
+        concurrency=config.concurrency,
+        tell_caller=config.tell_caller,
     )
     async with opened as server:
         yield server

@@ -24,6 +24,7 @@ from repertory.agents import (
     require_tier,
 )
 from repertory.protocol import (
+    CALLER_KEY,
     AgentCard,
     Artifact,
     Call,
@@ -281,7 +282,11 @@ class RunningTurn:
         ) as span:
             step.span_id = f"{span.span_id:016x}"
             result = await self._host.toolbox.call(
-                name, arguments, idempotency_key=key, traceparent=span.traceparent
+                name,
+                arguments,
+                idempotency_key=key,
+                traceparent=span.traceparent,
+                call_meta={CALLER_KEY: self._caller()},
             )
             if result.is_error:
                 span.set("error.type", "tool_error")
@@ -622,6 +627,16 @@ class RunningTurn:
         else:
             reason = decision.reason
         await self._deny(action, reason, decision.rule)
+
+    def _caller(self) -> dict[str, Any]:
+        """For whom this turn works, as a tool server is told that is to know it."""
+        return {
+            "principal": self._record.principal,
+            "tenant": self._record.tenant,
+            "agent": self._host.full_name,
+            "task": self.task_id,
+            "chain": list(self._record.chain),
+        }
 
     def _way(self) -> tuple[str, ...]:
         """Who called whom until this agent was asked."""

@@ -128,6 +128,11 @@ CLAIMS = (
         "A key opens every face for what it may ask, and a refusal is in the audit.",
     ),
     Claim(
+        "mcp:own-identity",
+        "protocol",
+        "An agent calls on by its own identity, and never by its caller's token.",
+    ),
+    Claim(
         "mcp:outgoing",
         "protocol",
         "No URL that a stranger names is called at an address that is not public.",

@@ -60,6 +60,7 @@ from repertory.protocol import (
     StreamResponse,
     TaskNotFoundError,
     TaskState,
+    UnauthenticatedError,
     UnsupportedOperationError,
     VersionNotSupportedError,
     agent_app,
@@ -522,7 +523,7 @@ async def test_nobody_listening_is_a_link_error(free_port: int) -> None:
     ("status", "kind", "body", "error"),
     [
         (503, "text/plain", b"busy", LinkError),
-        (401, "text/plain", b"who?", RemoteError),
+        (401, "text/plain", b"who?", UnauthenticatedError),
         (200, "application/json", b"[]", InvalidAgentResponseError),
         (200, "application/json", b"{nonsense", InvalidAgentResponseError),
         (200, "application/json", b'{"jsonrpc":"2.0","id":1}', InvalidAgentResponseError),
