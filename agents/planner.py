@@ -78,6 +78,7 @@ class Planner(Agent):
             if attempt:
                 await turn.report(f"planning again: {'; '.join(failures[-3:])}")
             tasks = await self._plan(turn, schema, beginning, results, failures)
+            await turn.declare([task.peer for task in tasks])
             failed = await _carry_out(turn, goal, tasks, results)
             if not failed:
                 await self._gather(turn, beginning, results)

@@ -148,6 +148,14 @@ class Turn(Protocol):
         """Mark the effects of a block as one phase of the work; it gets a span of its own."""
         ...
 
+    async def declare(self, steps: Sequence[str]) -> None:
+        """Say what is going to be done: the tools and peers to be used, in order.
+
+        What is done is held against it by whoever watches (`oversight`, the analyst);
+        it binds nothing by itself. A later declaration takes the place of an earlier one.
+        """
+        ...
+
     async def note(self, why: str, *, about: str = "") -> None:
         """Record why the next step is taken; it becomes a claim in the pack's WHY.
 

@@ -25,6 +25,7 @@ from .errors import Finding, ManifestError, did_you_mean
 from .manifest_credentials import Credentials
 from .manifest_entry import CapabilityName, Count, Entry, Name, Seconds
 from .manifest_faults import name_findings, shape_findings
+from .manifest_oversight import Oversight
 from .manifest_serve import Serve
 from .policy import PolicyRules
 from .yaml_source import Location, YamlSource, dotted, load_yaml, parse_yaml
@@ -363,6 +364,9 @@ class Manifest(Entry):
     supervision: Supervision = Supervision()
     store: Store = Store()
     policy: PolicyRules = PolicyRules()
+    oversight: Oversight | None = Field(
+        default=None, description="The agent that watches the others and may hold them."
+    )
     budgets: Budgets = Budgets()
     telemetry: Telemetry = Telemetry()
     report: Reference | None = Field(

@@ -67,6 +67,10 @@ def _unmet_names(manifest: "Manifest") -> Iterator[tuple[Location, str]]:
     if manifest.entry not in manifest.agents:
         known = did_you_mean(manifest.entry, agents)
         yield ("entry",), f"entry names no agent: {manifest.entry!r}; {known}"
+    if manifest.oversight is not None and manifest.oversight.agent not in manifest.agents:
+        known = did_you_mean(manifest.oversight.agent, agents)
+        sentence = f"oversight names no agent: {manifest.oversight.agent!r}; {known}"
+        yield ("oversight", "agent"), sentence
     for name, agent in manifest.agents.items():
         at: Location = ("agents", name)
         if agent.model is not None and agent.model not in models:

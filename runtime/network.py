@@ -143,6 +143,11 @@ class Network:
             name=agent,
         )
 
+    def agent_of(self, task_id: str) -> str:
+        """The agent whose task it is, "" for a task that is not in memory."""
+        record = self._records.get(task_id)
+        return record.agent if record is not None else ""
+
     def card_of(self, agent: str) -> AgentCard:
         """The agent's card; a remote agent's own once it has been fetched."""
         card = self._cards.get(agent)

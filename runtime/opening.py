@@ -24,6 +24,7 @@ from .kinds import load_kind, load_policy, load_reference
 from .manifest import AgentEntry, Manifest, load_manifest
 from .models import open_embedder, open_models
 from .network import Network
+from .oversight import Overseer
 from .spans import SpanStore
 from .telemetry import open_telemetry
 from .tool_server import ToolServer
@@ -98,10 +99,16 @@ async def open_network(
                 if entry.is_remote
             },
         )
-        _make_hosts(network, servers, kinds or {})
+        overseer = Overseer(network, manifest.oversight) if manifest.oversight else None
+        _make_hosts(network, servers, kinds or {}, overseer)
         try:
             async with anyio.create_task_group() as group:
+                if overseer is not None:
+                    telemetry.on_end = overseer.ended
+                    group.start_soon(overseer.watch)
                 await network.start(group)
+                if overseer is not None:
+                    group.start_soon(overseer.run)
                 yield network
                 network.close()
                 group.cancel_scope.cancel()
@@ -112,10 +119,15 @@ async def open_network(
 
 
 def _make_hosts(
-    network: Network, servers: Mapping[str, ToolServer], kinds: Mapping[str, type[Agent]]
+    network: Network,
+    servers: Mapping[str, ToolServer],
+    kinds: Mapping[str, type[Agent]],
+    overseer: Overseer | None,
 ) -> None:
     manifest = network.manifest
     policy = load_policy(manifest)
+    if overseer is not None:
+        policy = policy.also(overseer.validate)
     for name in manifest.start_order():
         entry = manifest.agents[name]
         if entry.is_remote:

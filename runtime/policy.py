@@ -35,7 +35,7 @@ class Action:
     target: `server.tool`, the peer's name, or the pack's family. labels: what
     is known of the data in `arguments`. tainted: whether anything from outside
     was read in this turn; it counts as the label `external`. chain: the agents
-    that wait for this one, outermost first.
+    that wait for this one, outermost first. task_id: the task it is done for.
     """
 
     kind: Literal["tool", "message", "pack"]
@@ -45,6 +45,7 @@ class Action:
     labels: frozenset[str] = frozenset()
     tainted: bool = False
     chain: tuple[str, ...] = ()
+    task_id: str = ""
 
     @property
     def all_labels(self) -> frozenset[str]:
@@ -143,6 +144,12 @@ class Policy:
     def __init__(self, rules: Sequence[Rule] = (), validators: Sequence[Validator] = ()) -> None:
         self._rules = [(rule, Condition(rule.when) if rule.when else None) for rule in rules]
         self._validators = tuple(validators)
+
+    def also(self, validator: Validator) -> "Policy":
+        """This policy with one more validator, asked last."""
+        stricter = Policy((), (*self._validators, validator))
+        stricter._rules = self._rules
+        return stricter
 
     async def decide(self, action: Action) -> Decision:
         """What may become of `action`: the first matching rule, tightened by the validators."""

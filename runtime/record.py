@@ -30,6 +30,7 @@ USAGE_KEY = "dev.repertory/usage"
 WAITING_KEY = "dev.repertory/waiting"
 REASON_KEY = "dev.repertory/reason"
 QUESTION_KEY = "dev.repertory/question"
+PLAN_KEY = "dev.repertory/plan"
 
 
 def state_of(event: StreamResponse) -> TaskState | None:

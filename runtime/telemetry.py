@@ -47,7 +47,8 @@ class Telemetry(NamedSpans):
     tracer_provider, meter_provider: the user's own, never shut down here.
     processors: SDK span processors; they see spans when they end, not when they
     start. content: whether messages, arguments and results may become attributes.
-    spans: False makes every span hand on its parent's traceparent unchanged.
+    spans: False makes every span hand on its parent's traceparent unchanged. on_end:
+    called with every recorded span as it ends; it must not wait.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Telemetry(NamedSpans):
         self._sampler = _environment_sampler() if tracer_provider is None and spans else None
         self._follows_parent = os.environ.get("OTEL_TRACES_SAMPLER", "").startswith("parentbased_")
         self._meters = Meters(meter_provider, SCOPE) if meter_provider else None
+        self.on_end: Callable[[Span], None] | None = None
         if self._meters is not None and store is not None:
             self._meters.watch_dropped(lambda: store.dropped)
 
@@ -136,6 +138,8 @@ class Telemetry(NamedSpans):
     def ended(self, span: Span) -> None:
         """Send an ended span wherever spans go; called by the span itself."""
         if span.recording:
+            if self.on_end is not None:
+                self.on_end(span)
             if self._store is not None:
                 self._store.add(span)
             if self._processors:

@@ -53,7 +53,7 @@ from .errors import NetworkError
 from .journal import StepRecord
 from .patience import Patience
 from .policy import Action
-from .record import QUESTION_KEY, STEP_KEY, USAGE_KEY, WAITING_KEY, TaskRecord
+from .record import PLAN_KEY, QUESTION_KEY, STEP_KEY, USAGE_KEY, WAITING_KEY, TaskRecord
 
 if TYPE_CHECKING:
     from .host import AgentHost
@@ -520,6 +520,18 @@ class RunningTurn:
             finally:
                 self._parent = outer
 
+    async def declare(self, steps: Sequence[str]) -> None:
+        actions = [
+            f"execute_tool {name}" if name in self.tools else f"SendMessage {name}"
+            for name in steps
+        ]
+        key = self._effects.key("declare", actions)
+        self._span.set("plan.steps", actions)
+        if key not in self._emitted:
+            self._emitted.add(key)
+            told = self._say(f"plans {', '.join(steps)}")
+            await self._status(TaskState.WORKING, told, {STEP_KEY: key, PLAN_KEY: actions})
+
     async def note(self, why: str, *, about: str = "") -> None:
         async def nothing(_: StepRecord) -> None:
             return None
@@ -664,7 +676,7 @@ class RunningTurn:
     def _circumstances(self) -> dict[str, Any]:
         # Every message, tool result and pack comes from outside the agent, and an
         # agent acts on nothing else: so all its actions count as tainted.
-        return {"tainted": True, "chain": self._record.chain}
+        return {"tainted": True, "chain": self._record.chain, "task_id": self.task_id}
 
     def _marks(self) -> dict[str, Any]:
         return {MODEL_KEY: dict(self._models)} if self._models else {}
