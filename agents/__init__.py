@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .agent import Agent, AgentSpec
+    from .agent import Agent, AgentSpec, read_options
     from .errors import (
         AgentError,
         AgentNotFoundError,
@@ -100,6 +100,7 @@ _MODULE_OF = {
     "Turn": "turn",
     "Worker": "worker",
     "open_embedded_model": "models",
+    "read_options": "agent",
     "require_tier": "models",
     "result_of": "output",
     "words_of": "layout",
@@ -150,6 +151,7 @@ __all__ = [
     "Turn",
     "Worker",
     "open_embedded_model",
+    "read_options",
     "require_tier",
     "result_of",
     "words_of",

@@ -18,9 +18,7 @@ class Oversight(Entry):
     linger: Seconds = Field(
         default=0.02, description="How long spans are gathered before they are sent to it."
     )
-    patience: Seconds = Field(
-        default=1.0, description="How long an action waits for its ruling."
-    )
+    patience: Seconds = Field(default=1.0, description="How long an action waits for its ruling.")
     unanswered: Literal["ask", "allow", "deny"] = Field(
         default="ask", description="What an action gets that it does not rule on in time."
     )

@@ -10,8 +10,7 @@ work is neither watched nor put to itself.
 import logging
 from collections import deque
 from collections.abc import Mapping
-from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from anyio import Event, Lock, move_on_after, sleep
@@ -80,15 +79,14 @@ class Overseer:
 
     async def watch(self) -> None:
         """Gather the plans that the others declare in their tasks, until canceled."""
-        async with aclosing(self._network.watch()) as events:
-            async for told in events:
-                update = told.event.status_update
-                declared = (update.metadata or {}).get(PLAN_KEY) if update is not None else None
-                if declared and told.agent != self.agent:
-                    self._plans.append(
-                        {"agent": told.agent, "task": told.task_id, "steps": list(declared)}
-                    )
-                    self._waiting.set()
+        async for told in self._network.watch():
+            update = told.event.status_update
+            declared = (update.metadata or {}).get(PLAN_KEY) if update is not None else None
+            if declared and told.agent != self.agent:
+                self._plans.append(
+                    {"agent": told.agent, "task": told.task_id, "steps": list(declared)}
+                )
+                self._waiting.set()
 
     async def validate(self, action: Action) -> Decision | None:
         """A validator of the policy: what the supervisor says of an action about to happen."""
@@ -149,7 +147,9 @@ class Overseer:
             return found
 
     async def _ask(self, content: Mapping[str, Any], traceparent: str) -> Task | None:
-        call = Call(principal=f"agent:{self._network.full_name('oversight')}", traceparent=traceparent)
+        call = Call(
+            principal=f"agent:{self._network.full_name('oversight')}", traceparent=traceparent
+        )
         request = SendMessageRequest(message=user_message(content))
         response = await self._network.service(self.agent).send_message(request, call)
         return response.task
@@ -159,7 +159,8 @@ class Overseer:
         agent = self._network.agent_of(row.task_id)
         if not agent and "a2a.method.name" not in row.attributes:
             agent = str(row.attributes.get("gen_ai.agent.name", ""))
-        return {**asdict(row), "agent": "" if agent == self.agent else agent}
+        facts = {field.name: getattr(row, field.name) for field in fields(row)}
+        return {**facts, "agent": "" if agent == self.agent else agent}
 
 
 def _answer_of(task: Task | None) -> Mapping[str, Any]:
@@ -175,7 +176,9 @@ def _listed(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _facts(ruling: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {key: ruling.get(key) for key in ("agent", "verdict", "measure", "value", "p", "reason")}
+    facts = {
+        key: ruling.get(key) for key in ("agent", "verdict", "measure", "value", "p", "reason")
+    }
     usual = ruling.get("usual")
     if isinstance(usual, list):
         facts["usual"] = [float(v) for v in usual]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .events import Event, EventTable
     from .labels import Labels, load_labels
     from .readers import load_events
+    from .supervisor import Supervisor
 
 _MODULE_OF = {
     "Analysis": "analysis",
@@ -20,6 +21,7 @@ _MODULE_OF = {
     "EventTable": "events",
     "Labels": "labels",
     "Settings": "analysis",
+    "Supervisor": "supervisor",
     "analyze": "analysis",
     "load_events": "readers",
     "load_labels": "labels",
@@ -31,6 +33,7 @@ __all__ = [
     "EventTable",
     "Labels",
     "Settings",
+    "Supervisor",
     "analyze",
     "load_events",
     "load_labels",

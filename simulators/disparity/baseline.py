@@ -34,7 +34,6 @@ class Chain:
 
     time: float
     action: str
-    object: str
     run: int = 0
 
 
@@ -125,8 +124,8 @@ class Watch:
     baseline: Baseline = field(default_factory=Baseline)
     evidence: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SURPRISES, 1.0))
     last: dict[str, float] = field(default_factory=dict)
+    last_p: dict[str, float] = field(default_factory=dict)
     events: int = 0
-    seen: int = 0
     _chains: "OrderedDict[str, Chain]" = field(default_factory=OrderedDict)
     _plans: "OrderedDict[str, set[str]]" = field(default_factory=OrderedDict)
 
@@ -150,8 +149,7 @@ class Watch:
         """Take one event of the agent; acts: it is an action that a plan would name."""
         self.events += 1
         chain = self._chains.pop(event.object, None)
-        told = event.object
-        now = Chain(event.time, event.action, told)
+        now = Chain(event.time, event.action)
         self._chains[event.object] = now
         while len(self._chains) > _TASKS:
             self._chains.popitem(last=False)
@@ -159,7 +157,6 @@ class Watch:
         before = chain.action if chain else ""
         if chain is not None and chain.action == event.action:
             now.run = chain.run + 1
-        self.seen += 1
         if self.baseline.learned < self.size // 2:
             self.baseline.learn(0.0 if gap != gap else gap, before, event.action)
             return
@@ -177,11 +174,14 @@ class Watch:
             if not self.baseline.surprises[measure]:
                 continue
             p = self.baseline.p(measure, value)
-            self.last[measure] = value
+            self.last[measure], self.last_p[measure] = value, p
             grown = max(1.0, self.evidence[measure]) * 0.5 * p**-0.5
             self.evidence[measure] = min(grown, self.limit * _CAP)
 
     def furthest(self) -> tuple[str, float]:
-        """The measure with the most evidence against the baseline, and its e-value."""
-        measure = max(SURPRISES, key=lambda s: self.evidence[s])
+        """The measure with the most evidence against the baseline, and its e-value.
+
+        Among those that ran to the bound, the one whose latest event is the least usual.
+        """
+        measure = max(SURPRISES, key=lambda s: (self.evidence[s], -self.last_p.get(s, 1.0)))
         return measure, self.evidence[measure]

@@ -211,7 +211,8 @@ def _without_duplicates(table: EventTable) -> tuple[EventTable, int]:
     keys = ("action", "object", "state", "outcome", "plan")
     columns = [table.codes[name] for name in keys]
     order = np.lexsort((*columns, table.planned, table.time, table.codes["actor"]))
-    same = np.ones(len(order) - 1, dtype=bool)
+    # A plan may name one step twice; what was done twice at one moment is written twice.
+    same = ~table.planned[order][1:]
     for column in (*columns, table.planned, table.end, table.time, table.codes["actor"]):
         same &= column[order][1:] == column[order][:-1]
     if not same.any():

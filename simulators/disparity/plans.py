@@ -54,12 +54,8 @@ class PlanScore:
 
 
 def _listed(steps: Sequence[Step], most: int = 4) -> str:
-    told = [" on ".join(s) if isinstance(s, tuple) and all(s) else _word(s) for s in steps[:most]]
+    told = [" on ".join(filter(None, s)) if isinstance(s, tuple) else str(s) for s in steps[:most]]
     return ", ".join(told) + (f" and {len(steps) - most} more" if len(steps) > most else "")
-
-
-def _word(step: Step) -> str:
-    return str(step[0]) if isinstance(step, tuple) else str(step)
 
 
 def compare(
@@ -101,16 +97,18 @@ def _common(a: Sequence[Step], b: Sequence[Step]) -> int:
 def plans_of(table: EventTable) -> list[PlanScore]:
     """Every plan of a log that was announced (`planned` events), against its executed events.
 
-    A step is an action and its object. Events without a plan's name belong to none.
+    A step is an action and its object, or the action alone where plans name no objects.
+    Events without a plan's name belong to none.
     """
     if not table.planned.any():
         return []
+    with_objects = bool((table.codes["object"][table.planned] > 0).any())
     announced: dict[tuple[str, str], list[Step]] = {}
     done: dict[tuple[str, str], list[Step]] = {}
     for row in np.flatnonzero(table.codes["plan"] > 0):
         i = int(row)
         key = (table.word("actor", i), table.word("plan", i))
-        step = (table.word("action", i), table.word("object", i))
+        step = (table.word("action", i), table.word("object", i) if with_objects else "")
         if table.planned[i]:
             announced.setdefault(key, []).append(step)
         elif not is_failure(table.word("outcome", i)):

@@ -57,9 +57,22 @@ def events_of_spans(spans: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
     """The events of spans as a network's store keeps them (`Runner.spans`); unended ones too."""
     rows = list(spans)
     above = {(row["trace_id"], row["span_id"]): row for row in rows}
+    plans = {str(row["attributes"].get("a2a.task.id")) for row in rows if _plan_of(row)}
     for row in rows:
         event = event_of_span(row, _actor_above(row, above))
+        if event.stage == STAGES[4] and event.object in plans:
+            event = event._replace(plan=event.object)
         yield event
+        for step in _plan_of(row):
+            yield event._replace(
+                action=step, plan=event.object, object="", planned=True, outcome="", stage=STAGES[2]
+            )
+
+
+def _plan_of(row: Mapping[str, Any]) -> Sequence[str]:
+    """What an agent declared in its turn (`Turn.declare`)."""
+    steps = row["attributes"].get("plan.steps")
+    return [str(step) for step in steps] if isinstance(steps, list | tuple) else []
 
 
 def event_of_span(row: Mapping[str, Any], actor: str) -> Event:

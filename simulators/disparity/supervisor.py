@@ -17,8 +17,6 @@ from typing import Any, Literal
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field
 
-from repertory.agents import Agent, AgentSpec, Turn
-from repertory.agents import read_options as read_options_of
 from repertory.agents import Agent, AgentSpec, Turn, read_options
 from repertory.protocol import Artifact, Part
 from repertory.simulators.errors import SimulatorInputError
@@ -133,7 +131,9 @@ class Supervisor(Agent):
         watch = self._watch(agent)
         if watch.learning:
             told = f"{watch.events} events: a baseline of {self._options.baseline} is not full"
-            return Ruling(agent, "allow", "", None, None, None, watch.events, f"cannot tell: {told}")
+            return Ruling(
+                agent, "allow", "", None, None, None, watch.events, f"cannot tell: {told}"
+            )
         measure, evidence = watch.furthest()
         p = min(1.0, 1.0 / evidence)
         verdict: Judgment = "allow"

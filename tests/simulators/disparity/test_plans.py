@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from repertory.simulators import SimulatorInputError
 from repertory.simulators.disparity.events import Event, EventColumns
 from repertory.simulators.disparity.plans import compare, plan_values, plans_of
+from repertory.simulators.disparity.spans import events_of_spans
 from repertory.simulators.disparity.trajectories import load_trajectories, pass_hat
 from repertory.simulators.statistics import auc
 
@@ -50,6 +52,33 @@ def test_plans_of_a_log_are_its_announced_events() -> None:
     drawn = plan_values([score, score], 50)["a"]["plan_f1"]
     assert drawn.shape == (51,)
     assert np.allclose(drawn, 0.5)
+
+
+def test_what_a_turn_declares_is_a_plan_of_its_spans() -> None:
+    """Ours: `Turn.declare` is held against the tools and peers that the task then used."""
+    facts = {"gen_ai.agent.name": "planner", "a2a.task.id": "t1"}
+    rows: list[dict[str, Any]] = [
+        {"name": "invoke_agent planner", "attributes": {**facts, "plan.steps": _STEPS}},
+        {"name": "SendMessage", "attributes": {**facts, "gen_ai.agent.name": "desk"}},
+        {"name": "execute_tool pay", "attributes": {**facts, "gen_ai.tool.name": "pay"}},
+    ]
+    columns = EventColumns()
+    for i, row in enumerate(rows):
+        of = {"gen_ai.operation.name": str(row["name"]).split()[0]}
+        ids = {"trace_id": "t", "span_id": f"s{i}", "parent_id": "s0" if i else ""}
+        times = {"start_ns": i * 10**9, "end_ns": i * 10**9 + 1, "status": "UNSET"}
+        attributes = {**row["attributes"], **of} if i != 1 else {**row["attributes"], **_SENT}
+        rows[i] = {**row, **ids, **times, "kind": "CLIENT", "attributes": attributes}
+    columns.extend(events_of_spans(rows))
+    [score] = plans_of(columns.table())
+    assert score.actor == "planner"
+    assert score.sentence == (
+        "planned and not done: SendMessage desk; done and not planned: execute_tool pay"
+    )
+
+
+_STEPS = ["SendMessage desk", "SendMessage desk"]
+_SENT = {"a2a.method.name": "SendMessage"}
 
 
 def test_plan_against_action_predicts_the_reward_of_real_runs(data_folder: Path) -> None:
