@@ -9,6 +9,8 @@ from typer.core import TyperGroup
 
 from repertory.simulators.commands import Runner
 
+from .audit_command import add_audit
+
 MANIFEST = Path(__file__).with_name("network.yaml")
 _FILES = "files"
 
@@ -37,6 +39,7 @@ def add(app: typer.Typer, runner: Runner) -> None:
     _add_sign(review)
     _add_profiles(review)
     _add_calibrate(review)
+    add_audit(review)
 
 
 def _add_files(review: typer.Typer, runner: Runner) -> None:
