@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .admission import AdmissionStatus
+    from .arrivals import Imported, read_bundle
+    from .bundle import Exported
     from .checker import Checker, Limits, open_checker, run_check
     from .checks import CheckSpec, Verdict
     from .database import Database, Durability, open_database, sqlite_path
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from .drafts import Claim, Cost, Origin, Outcome, PackDraft, PackRef, Rights, StepDraft
     from .embedder import Embedder, HashEmbedder, MiniLM
     from .errors import (
+        BundleError,
         CheckError,
         DraftInvalidError,
         IndexUnavailableError,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from .rights import Decision, Request, allowed_keys, inherit, permits
     from .store import PackStore, open_pack_store
     from .tables import Check, CheckVerdict, Edge, LedgerEntry, Pack, Step
+    from .transfer import export_packs, import_packs
     from .trust import TrustRule
     from .weights import (
         SMOLLM2,
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "AdmissionStatus": "admission",
     "Asked": "floor",
+    "BundleError": "errors",
     "Candidate": "hits",
     "Check": "tables",
     "CheckError": "errors",
@@ -65,11 +70,13 @@ _MODULE_OF = {
     "Durability": "database",
     "Edge": "tables",
     "Embedder": "embedder",
+    "Exported": "bundle",
     "Floor": "floor",
     "FloorErrors": "floor",
     "Gates": "gates",
     "HashEmbedder": "embedder",
     "Hit": "hits",
+    "Imported": "arrivals",
     "IndexUnavailableError": "errors",
     "LedgerEntry": "tables",
     "LedgerReport": "ledger",
@@ -104,7 +111,9 @@ _MODULE_OF = {
     "calibrated": "floor",
     "digest_of": "digests",
     "errors_of": "floor",
+    "export_packs": "transfer",
     "find_weights": "weights",
+    "import_packs": "transfer",
     "inherit": "rights",
     "install_weights": "weights",
     "missing_weights": "weights",
@@ -113,6 +122,7 @@ _MODULE_OF = {
     "open_pack_store": "store",
     "pack_rows": "record",
     "permits": "rights",
+    "read_bundle": "arrivals",
     "run_check": "checker",
     "sqlite_path": "database",
     "utc_now": "digests",
@@ -124,6 +134,7 @@ __all__ = [
     "WEIGHTS",
     "AdmissionStatus",
     "Asked",
+    "BundleError",
     "Candidate",
     "Check",
     "CheckError",
@@ -140,11 +151,13 @@ __all__ = [
     "Durability",
     "Edge",
     "Embedder",
+    "Exported",
     "Floor",
     "FloorErrors",
     "Gates",
     "HashEmbedder",
     "Hit",
+    "Imported",
     "IndexUnavailableError",
     "LedgerEntry",
     "LedgerReport",
@@ -177,7 +190,9 @@ __all__ = [
     "calibrated",
     "digest_of",
     "errors_of",
+    "export_packs",
     "find_weights",
+    "import_packs",
     "inherit",
     "install_weights",
     "missing_weights",
@@ -186,6 +201,7 @@ __all__ = [
     "open_pack_store",
     "pack_rows",
     "permits",
+    "read_bundle",
     "run_check",
     "sqlite_path",
     "utc_now",

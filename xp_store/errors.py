@@ -8,6 +8,7 @@ RepertoryError
     ├── DraftInvalidError      (ValueError)   too large, or citing what it does not hold
     ├── RightsError            (PermissionError)  its rights do not allow this
     ├── PackForgottenError     it rests on a pack that was forgotten
+    ├── BundleError            (ValueError)   no bundle of packs, too large, or altered
     ├── CheckError             a check could not be run (not: it failed)
     ├── IndexUnavailableError  retryable      the vector index is broken; recall goes on in SQL
     └── WeightsError           a model's files are missing or altered
@@ -58,6 +59,12 @@ class RightsError(StoreError, PermissionError):
     """The rights of a pack do not allow this, or are none that are known."""
 
     reason = "RIGHTS_REFUSED"
+
+
+class BundleError(StoreError, ValueError):
+    """What was to be imported is no bundle of packs, too large, or altered; nothing was imported."""
+
+    reason = "BUNDLE_INVALID"
 
 
 class PackForgottenError(StoreError):

@@ -31,6 +31,7 @@ from .gates import Gates
 from .hits import Hit, Recall
 from .index import ChromaIndex, VectorIndex
 from .ledger import LedgerReport, verify
+from .licences import INTERNAL
 from .migration import upgrade
 from .outbox import Indexer
 from .recall import EXACT_LIMIT
@@ -62,6 +63,7 @@ FINDABLE = ("stable", "candidate")
 DIVERSITY = 0.2
 
 M = TypeVar("M", bound=Row)
+T = TypeVar("T")
 
 
 class PackStore:
@@ -121,9 +123,20 @@ class PackStore:
             DraftInvalidError: No pack can be made of it.
             PackNotFoundError: It revises a pack that this tenant does not have.
         """
-        ref = await self._database.transact(self.unit(draft))
+        # Reading a license's name loads the list of all of them, once.
+        plain = draft.rights.licence == INTERNAL
+        unit = self.unit(draft) if plain else await anyio.to_thread.run_sync(self.unit, draft)
+        ref = await self._database.transact(unit)
         self.wake()
         return ref
+
+    async def transact(self, unit: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a unit of work of this room in one transaction."""
+        return await self._database.transact(unit)
+
+    def now(self) -> datetime:
+        """The present, by the store's clock."""
+        return self._clock()
 
     def wake(self) -> None:
         """Say that packs were written, so that they are embedded soon; never waits."""
