@@ -15,12 +15,12 @@ from repertory.protocol import (
     TokenRules,
     TokenVerifier,
 )
+from repertory.xp_store import Database
 
 from .errors import InputError, UnguardedError
 from .keyring import Keyring
 from .manifest import Manifest
 from .manifest_serve import LOOPBACK, OAuth
-from .network import Network
 
 
 def require_guarded(manifest: Manifest, host: str) -> None:
@@ -39,14 +39,14 @@ def require_guarded(manifest: Manifest, host: str) -> None:
 
 
 def authentication_of(
-    network: Network, base_url: str, outgoing: OutgoingRules
+    manifest: Manifest, database: Database, base_url: str, outgoing: OutgoingRules
 ) -> Authentication | None:
     """What proves who calls; None where the manifest asks nobody.
 
     Raises:
         InputError: The file of an issuer's keys cannot be read.
     """
-    auth = network.manifest.serve.auth
+    auth = manifest.serve.auth
     if not auth.asks:
         return None
     certificates = {
@@ -58,8 +58,8 @@ def authentication_of(
         for subject, client in auth.certificates.items()
     }
     return Authentication(
-        keys=Keyring(network.journal.database) if auth.keys else None,
-        tokens=_tokens(network.manifest, auth.oauth, outgoing) if auth.oauth else None,
+        keys=Keyring(database) if auth.keys else None,
+        tokens=_tokens(manifest, auth.oauth, outgoing) if auth.oauth else None,
         certificates=MappingProxyType(certificates),
         base_url=base_url,
     )

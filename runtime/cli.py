@@ -128,13 +128,16 @@ def serve(
     file: File,
     host: Annotated[str, typer.Option(help="Default: the manifest's.")] = "",
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")] = None,
+    replica: Annotated[
+        bool, typer.Option("--replica", help="Beside the process that runs the network.")
+    ] = False,
     store: Store = "",
     as_json: Json = False,
 ) -> None:
-    """Offer the network's agents over HTTP, A2A on MCP, until interrupted."""
+    """Offer the network's agents over HTTP, by MCP and A2A, until interrupted."""
     from .cli_serve import serve_network
 
-    raise typer.Exit(serve_network(file, host, port, store, as_json))
+    raise typer.Exit(serve_network(file, host, port, replica, store, as_json))
 
 
 @app.command(rich_help_panel="Work", epilog=_example("repertory ask desk 'What is still open?'"))

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 from anyio import TASK_STATUS_IGNORED, create_task_group, open_signal_receiver, sleep
@@ -43,6 +43,12 @@ _MOST = 100_000
 FILE_KEY = "dev.repertory/file"
 
 
+class Drained(Protocol):
+    """What is given time to finish before it stops: a network, or a replica of one."""
+
+    async def drain(self) -> None: ...
+
+
 class Interrupts:
     """Ctrl-C once: no new work, finish or journal what runs. Twice: stop now."""
 
@@ -52,7 +58,7 @@ class Interrupts:
 
     async def listen(
         self,
-        network: Network,
+        network: Drained,
         scope: anyio.CancelScope,
         *,
         task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
@@ -70,7 +76,7 @@ class Interrupts:
                 draining.cancel_scope.cancel()
         scope.cancel()
 
-    async def _drain(self, network: Network, scope: anyio.CancelScope) -> None:
+    async def _drain(self, network: Drained, scope: anyio.CancelScope) -> None:
         await network.drain()
         scope.cancel()
 

@@ -1,5 +1,6 @@
 """`repertory serve`: the network's agents over HTTP until a signal comes."""
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import anyio
@@ -10,11 +11,14 @@ from .admission import require_guarded
 from .chosen import choose
 from .cli_run import Interrupts, has_uvloop, running
 from .exits import Exit
+from .replica import open_replica
 from .screen import Screen
-from .web import serve
+from .web import Served, serve
 
 
-def serve_network(path: Path, host: str, port: int | None, store: str, as_json: bool) -> int:
+def serve_network(
+    path: Path, host: str, port: int | None, replica: bool, store: str, as_json: bool
+) -> int:
     """Serve until interrupted; what was accepted by then is done or journaled."""
     screen, chosen = Screen(json=as_json), choose(path, store)
     place = chosen.manifest.serve
@@ -23,8 +27,13 @@ def serve_network(path: Path, host: str, port: int | None, store: str, as_json: 
     require_guarded(chosen.manifest, at)
 
     async def work() -> None:
+        opened: AbstractAsyncContextManager[Served] = (
+            open_replica(chosen.manifest, store_url=chosen.store or None)
+            if replica
+            else running(screen, chosen)
+        )
         async with (
-            running(screen, chosen) as network,
+            opened as network,
             serve(network, host=at, port=number) as url,
             create_task_group() as tasks,
         ):

@@ -24,6 +24,7 @@ from sqlmodel import SQLModel
 from repertory.protocol import (
     Budget,
     Capabilities,
+    EventPage,
     Message,
     NumberedEvent,
     StreamResponse,
@@ -51,6 +52,7 @@ def _insert(table: type[SQLModel], prefix: str = "INSERT") -> tuple[str, tuple[s
 _INSERT_TASK, _TASK_COLUMNS = _insert(TaskRow, "INSERT OR IGNORE")
 _INSERT_EVENT, _ = _insert(EventRow)
 _INSERT_STEP, _STEP_COLUMNS = _insert(StepRow, "INSERT OR REPLACE")
+_INSERT_COMMAND, _COMMAND_COLUMNS = _insert(CommandRow)
 _SELECT_TASK = str(select(TaskRow).compile(dialect=_DIALECT))
 _SELECT_STEP = str(select(StepRow).compile(dialect=_DIALECT))
 _OWNED = " AND task.agent=? AND task.tenant=? AND task.principal=?"
@@ -304,6 +306,44 @@ class Journal:
         """A task with its whole log, or None; with `owner` (agent, tenant, principal) theirs only."""
         return await self.database.read(lambda connection: _load(connection, task_id, owner))
 
+    async def page(
+        self, task_id: str, owner: tuple[str, str, str], after: int, limit: int
+    ) -> EventPage | None:
+        """Events above `after` of a task that is this owner's (agent, tenant, principal), or None."""
+
+        def unit(connection: sqlite3.Connection) -> EventPage | None:
+            row = connection.execute(
+                f"SELECT sequence, ended FROM task WHERE task.id=?{_OWNED}", (task_id, *owner)
+            ).fetchone()
+            if row is None:
+                return None
+            events = tuple(
+                NumberedEvent(sequence=sequence, event=StreamResponse.parse(body))
+                for sequence, body in connection.execute(
+                    "SELECT sequence, body FROM event WHERE task_id=? AND sequence>?"
+                    " ORDER BY sequence LIMIT ?",
+                    (task_id, after, limit),
+                )
+            )
+            last = events[-1].sequence if events else min(after, row[0])
+            return EventPage(
+                events=events, last_sequence=row[0], ended=bool(row[1]) and last == row[0]
+            )
+
+        return await self.database.read(unit)
+
+    async def changed_since(self, mark: int) -> tuple[int, frozenset[str]]:
+        """The tasks that got events after `mark`, and the mark to ask from next; from -1 none."""
+
+        def unit(connection: sqlite3.Connection) -> tuple[int, frozenset[str]]:
+            last = connection.execute("SELECT max(rowid) FROM event").fetchone()[0] or 0
+            if mark < 0 or last == mark:
+                return last, frozenset()
+            rows = connection.execute("SELECT DISTINCT task_id FROM event WHERE rowid>?", (mark,))
+            return last, frozenset(row[0] for row in rows)
+
+        return await self.database.read(unit)
+
     async def unfinished(self, agents: Sequence[str]) -> list[TaskRecord]:
         """Every task of these agents that has not ended, oldest first, with its log."""
         marks = ",".join("?" * len(agents))
@@ -393,6 +433,14 @@ class Journal:
         return await self.database.read(unit)
 
     # -- commands ----------------------------------------------------------
+
+    async def post(self, kind: str, task_id: str, body: str) -> int:
+        """Leave a command for the process that owns the journal; returns its number."""
+        row = {"kind": kind, "task_id": task_id, "body": body, "at": time(), "outcome": ""}
+        values = tuple(row.get(column) for column in _COMMAND_COLUMNS)
+        return await self.database.transact(
+            lambda connection: connection.execute(_INSERT_COMMAND, values).lastrowid or 0
+        )
 
     async def pending_commands(self) -> list[Command]:
         """Commands of other processes that nobody has carried out yet, oldest first."""
@@ -528,15 +576,8 @@ async def post_command(url: str, kind: str, task_id: str, body: str) -> int:
 
     kind: `answer` (body: the answer's text) or `cancel`.
     """
-    async with open_database(url) as database:
-        await database.ensure(JournalTable.metadata)
-        row = (kind, task_id, body, time(), "")
-        statement, columns = _insert(CommandRow)
-        order = {"kind": 0, "task_id": 1, "body": 2, "at": 3, "outcome": 4}
-        values = tuple(None if c == "number" else row[order[c]] for c in columns)
-        return await database.transact(
-            lambda connection: connection.execute(statement, values).lastrowid or 0
-        )
+    async with open_database(url) as database, open_journal(database) as journal:
+        return await journal.post(kind, task_id, body)
 
 
 async def command_outcome(database: Database, number: int) -> str:

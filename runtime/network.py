@@ -48,8 +48,9 @@ from .audit import Audit
 from .cards import card_of_entry
 from .errors import NetworkError, SupervisionError, did_you_mean, listed
 from .host import AgentHost
-from .journal import Journal, answer_message
+from .journal import Command, Journal, answer_message
 from .manifest import Manifest
+from .orders import ORDERS, carry_out
 from .record import TaskRecord
 from .summaries import TaskSummary, list_tasks
 from .supervisor import Supervisor
@@ -64,6 +65,9 @@ _Exits = MemoryObjectReceiveStream[tuple[str, Exception]]
 
 # How often commands of other processes are looked for, in seconds.
 _COMMAND_PERIOD = 0.25
+# The same for some seconds after a replica has left one: others will follow.
+_ORDER_PERIOD = 0.02
+_HURRIED = 10.0
 # Ended tasks that stay in memory for those who ask again.
 _REMEMBERED = 2048
 # Seconds that running work is given to end when the network drains.
@@ -93,6 +97,7 @@ class Network:
     models: Mapping[str, ChatModel]
     remote: Mapping[str, AgentService]
     audit: Audit
+    state_key: bytes
     hosts: dict[str, AgentHost] = field(default_factory=dict)
     resumed: set[str] = field(default_factory=set)
     _cards: dict[str, AgentCard] = field(default_factory=dict)
@@ -530,15 +535,33 @@ class Network:
             "answer": self.answer,
             "cancel": lambda task_id, _: self.cancel(task_id),
         }
-        while True:
-            for command in await self.journal.pending_commands():
-                try:
-                    await verbs[command.kind](command.task_id, command.body)
-                    outcome = "done"
-                except RepertoryError as error:
-                    outcome = error.sentence
-                await self.journal.settle_command(command, outcome)
-            await anyio.sleep(_COMMAND_PERIOD)
+        under_way: set[int] = set()
+        hurried = -_HURRIED
+        async with anyio.create_task_group() as orders:
+            while True:
+                for command in await self.journal.pending_commands():
+                    if command.kind in ORDERS:
+                        # Orders of replicas: many at once, each waiting for its own room.
+                        hurried = anyio.current_time()
+                        if command.number not in under_way:
+                            under_way.add(command.number)
+                            orders.start_soon(self._carry_out_order, command, under_way)
+                        continue
+                    try:
+                        await verbs[command.kind](command.task_id, command.body)
+                        outcome = "done"
+                    except RepertoryError as error:
+                        outcome = error.sentence
+                    await self.journal.settle_command(command, outcome)
+                soon = anyio.current_time() - hurried < _HURRIED
+                await anyio.sleep(_ORDER_PERIOD if soon else _COMMAND_PERIOD)
+
+    async def _carry_out_order(self, command: Command, under_way: set[int]) -> None:
+        try:
+            outcome = await carry_out(command, self.service)
+            await self.journal.settle_command(command, outcome)
+        finally:
+            under_way.discard(command.number)
 
     async def _learn_card(self, agent: str) -> None:
         try:

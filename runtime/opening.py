@@ -26,6 +26,7 @@ from .models import open_embedder, open_models
 from .network import Network
 from .oversight import Overseer
 from .spans import SpanStore
+from .state_key import state_key
 from .telemetry import open_telemetry
 from .tool_server import ToolServer
 from .tools import ToolBox, open_tool_server
@@ -91,6 +92,7 @@ async def open_network(
             telemetry,
             packs=await enter(packs),
             audit=Audit(database),
+            state_key=await state_key(database),
             checker=await enter(open_checker()),
             models=await enter(open_models(manifest, models or {})),
             remote={

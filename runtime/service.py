@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import orjson
 
 from repertory.protocol import (
     SKILL_KEY,
@@ -39,13 +38,11 @@ from repertory.xp_store import StoreError
 from .audit import AuditEntry
 from .errors import NetworkClosedError
 from .journal import question_of
+from .listing import list_of, trimmed
 from .record import INPUT_KEY, STEP_KEY, TaskRecord
 
 if TYPE_CHECKING:
     from .host import AgentHost
-
-_PAGE_SIZE = 50
-_LARGEST_PAGE = 100
 
 
 class LocalService:
@@ -69,7 +66,7 @@ class LocalService:
         if configuration is None or not configuration.return_immediately:
             await self._settled(record)
         length = configuration.history_length if configuration is not None else None
-        return SendMessageResponse(task=_trimmed(record.snapshot(), length))
+        return SendMessageResponse(task=trimmed(record.snapshot(), length))
 
     async def _settled(self, record: TaskRecord) -> None:
         """Wait until the task has ended or waits for someone."""
@@ -197,41 +194,13 @@ class LocalService:
 
     async def get_task(self, request: GetTaskRequest, call: Call) -> Task:
         record = await self._find(request.id, call)
-        return _trimmed(record.snapshot(), request.history_length)
+        return trimmed(record.snapshot(), request.history_length)
 
     async def list_tasks(self, request: ListTasksRequest, call: Call) -> ListTasksResponse:
-        size = request.page_size or _PAGE_SIZE
-        if not 1 <= size <= _LARGEST_PAGE:
-            raise InvalidParamsError(f"pageSize is {size}; it may be 1 to {_LARGEST_PAGE}")
-        where = ["agent=?", "tenant=?", "principal=?"]
-        values: list[Any] = [self._host.name, call.tenant, call.principal]
-        if request.context_id:
-            where.append("context_id=?")
-            values.append(request.context_id)
-        if request.status is not None:
-            where.append("state=?")
-            values.append(request.status.value)
-        if request.status_timestamp_after is not None:
-            where.append("updated_at>?")
-            values.append(request.status_timestamp_after.timestamp())
-        clause = " AND ".join(where)
-        journal = self._host.network.journal
-        _, total = await journal.select(clause, values, limit=0)
-        if request.page_token:
-            at, task_id = _read_token(request.page_token)
-            clause += " AND (updated_at<? OR (updated_at=? AND id<?))"
-            values += [at, at, task_id]
-        rows, left = await journal.select(clause, values, limit=size)
-        tasks = []
-        for row in rows:
-            task = (await self._find(row.id, call)).snapshot()
-            if not request.include_artifacts:
-                task = task.model_copy(update={"artifacts": ()})
-            tasks.append(_trimmed(task, request.history_length))
-        token = _token(rows[-1]) if left > len(rows) else ""
-        return ListTasksResponse(
-            tasks=tuple(tasks), next_page_token=token, page_size=len(tasks), total_size=total
-        )
+        async def load(task_id: str) -> TaskRecord:
+            return await self._find(task_id, call)
+
+        return await list_of(self._host.network.journal, self._host.name, request, call, load)
 
     async def cancel_task(self, request: CancelTaskRequest, call: Call) -> Task:
         record = await self._find(request.id, call)
@@ -272,13 +241,6 @@ def _submitted(record: TaskRecord, now: Any) -> StreamResponse:
     )
 
 
-def _trimmed(task: Task, length: int | None) -> Task:
-    """The task with its last `length` messages; None keeps them all (A2A 1.0, 3.2.4)."""
-    if length is None or len(task.history) <= length:
-        return task
-    return task.model_copy(update={"history": task.history[-length:] if length > 0 else ()})
-
-
 def _open_step(record: TaskRecord) -> str:
     for numbered in reversed(record.events):
         update = numbered.event.status_update
@@ -286,17 +248,3 @@ def _open_step(record: TaskRecord) -> str:
             metadata: Mapping[str, Any] = update.metadata or {}
             return str(metadata.get(STEP_KEY, ""))
     return ""
-
-
-def _token(record: TaskRecord) -> str:
-    return orjson.dumps([record.updated_at, record.id]).hex()
-
-
-def _read_token(token: str) -> tuple[float, str]:
-    try:
-        at, task_id = orjson.loads(bytes.fromhex(token))
-        return float(at), str(task_id)
-    except (ValueError, TypeError):
-        raise InvalidParamsError(
-            "pageToken is not one of ours; use nextPageToken of the page before"
-        ) from None

@@ -100,6 +100,15 @@ class CommandRow(JournalTable, table=True):
     outcome: str = Field(default="", index=True)
 
 
+class SecretRow(JournalTable, table=True):
+    """A secret that the processes over one store share, as hexadecimal text."""
+
+    __tablename__: ClassVar[Any] = "secret"
+
+    name: str = Field(primary_key=True)
+    value: str
+
+
 class KeyRow(JournalTable, table=True):
     """An API key: the hash of its secret, whom it stands for, and what it may ask and use.
 

@@ -49,8 +49,12 @@ from .cards import card_of_entry
 from .listener import listen, web_server
 from .manifest_serve import LOOPBACK
 from .network import Network
+from .replica import Replica
 from .telemetry import Telemetry
 from .webhooks import JournalWebhooks
+
+Served = Network | Replica
+"""What is put under HTTP: a network, or a replica beside the process that runs it."""
 
 
 class TracedService:
@@ -101,7 +105,7 @@ class TracedService:
 
 
 def network_app(
-    network: Network,
+    network: Served,
     base_url: str = "",
     *,
     allowed_hosts: Sequence[str] = LOOPBACK_HOSTS,
@@ -122,7 +126,9 @@ def network_app(
     cards: dict[str, Callable[[], AgentCard]] = {
         name: partial(network.card_of, name) for name in network.local_agents
     }
-    store = JournalWebhooks(network.journal.database)
+    # Webhooks of earlier lives are pushed on by the process that runs the network alone.
+    resumes = isinstance(network, Network)
+    store = JournalWebhooks(network.journal.database, resumes=resumes)
     servers: dict[str, Any] = {}
     for name in network.local_agents:
         service = TracedService(name, network.service(name), network.telemetry)
@@ -130,6 +136,7 @@ def network_app(
             service,
             card_of=cards[name],
             webhooks=Webhooks(name, service, store, outgoing),
+            state_keys=(network.state_key,),
         )
     entry = network.manifest.entry
     app = agent_app(
@@ -157,14 +164,16 @@ def network_app(
         hosts=allowed_hosts,
         origins=allowed_origins,
         limits=Limits(**network.manifest.serve.limits.model_dump()),
-        authentication=authentication_of(network, base_url, outgoing),
+        authentication=authentication_of(
+            network.manifest, network.journal.database, base_url, outgoing
+        ),
         tell=tell,
     )
 
 
 @asynccontextmanager
 async def serve(
-    network: Network, *, host: str = "127.0.0.1", port: int = 0, base_url: str = ""
+    network: Served, *, host: str = "127.0.0.1", port: int = 0, base_url: str = ""
 ) -> AsyncIterator[str]:
     """Serve the network until the block ends; yields the URL it is reached at.
 
@@ -199,7 +208,7 @@ async def serve(
             server.should_exit = True
 
 
-def _address(network: Network, host: str, port: int) -> str:
+def _address(network: Served, host: str, port: int) -> str:
     scheme = "https" if network.manifest.serve.tls is not None else "http"
     return f"{scheme}://{_shown(host)}:{port}"
 

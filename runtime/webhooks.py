@@ -12,10 +12,14 @@ _COLUMNS = "agent, task_id, config_id, tenant, principal, config, sent, done, ve
 
 
 class JournalWebhooks:
-    """Keeps the webhooks of a network beside its tasks."""
+    """Keeps the webhooks of a network beside its tasks.
 
-    def __init__(self, database: Database) -> None:
+    resumes: whether pushes that an earlier process left undone are taken up here.
+    """
+
+    def __init__(self, database: Database, *, resumes: bool = True) -> None:
         self._database = database
+        self._resumes = resumes
 
     async def put(self, webhook: Webhook) -> None:
         row = (
@@ -45,6 +49,8 @@ class JournalWebhooks:
         )
 
     async def unfinished(self, agent: str) -> list[Webhook]:
+        if not self._resumes:
+            return []
         return await self._select("agent=? AND done=0 ORDER BY task_id", agent)
 
     async def _select(self, where: str, *values: str) -> list[Webhook]:

@@ -103,6 +103,11 @@ CLAIMS = (
         "A delegated call may do what each of its chain may, and its refusal names the chain.",
     ),
     Claim(
+        "a2a:replicas",
+        "runtime",
+        "A stream begun at one process over a journal goes on at another.",
+    ),
+    Claim(
         "mcp:extension",
         "protocol",
         "The official SDK's client, unmodified, completes a task through the extension.",
@@ -111,6 +116,11 @@ CLAIMS = (
         "mcp:both-eras",
         "runtime",
         "A tool server is spoken to in the version it knows, stateless or with a handshake.",
+    ),
+    Claim(
+        "mcp:request-state",
+        "runtime",
+        "What a client carries between two rounds opens on every process over a journal.",
     ),
     Claim(
         "mcp:rebinding",
