@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Any
 
+import anyio
 import numpy as np
 import numpy.typing as npt
 
@@ -236,10 +237,11 @@ async def _scenario(path: Path) -> dict[str, Any]:
     from repertory.simulators import audience
 
     packaged = load_manifest(Path(audience.__file__).with_name("network.yaml"))
+    text = await anyio.Path(path).read_text("utf-8")
     with TemporaryDirectory() as folder:
         async with open_network(packaged, store_url=f"sqlite:///{folder}/run.db") as network:
             began, cpu = perf_counter(), process_time()
-            task = await network.ask("moderator", path.read_text("utf-8"))
+            task = await network.ask("moderator", text)
             wall, cpu = perf_counter() - began, process_time() - cpu
     (found,) = (each for each in task.artifacts if each.artifact_id == "result")
     result = found.parts[0].data
@@ -260,7 +262,7 @@ async def _scenario(path: Path) -> dict[str, Any]:
 
 def _tokens(task: Any) -> int:
     usage = (task.metadata or {}).get("dev.repertory/usage") or {}
-    return int(usage.get("tokens_in", 0)) + int(usage.get("tokens_out", 0))
+    return int(usage.get("tokensIn", 0)) + int(usage.get("tokensOut", 0))
 
 
 def _about(corpus: Corpus) -> dict[str, Any]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .linear import LinearModel, load_linear, save_linear
     from .listening import AudienceMember
     from .ranking import Ranking, rank
+    from .report import render, result_of_run, write_reports
     from .scenario import Advice, Audience, Scenario, load_scenario, read_scenario
     from .training import embedded, train
 
@@ -55,10 +56,13 @@ _MODULE_OF = {
     "load_scenario": "scenario",
     "rank": "ranking",
     "read_scenario": "scenario",
+    "render": "report",
+    "result_of_run": "report",
     "save_linear": "linear",
     "sorted_pairs": "comparing",
     "train": "training",
     "unknown_facts": "facts",
+    "write_reports": "report",
 }
 
 __all__ = [
@@ -95,10 +99,13 @@ __all__ = [
     "load_scenario",
     "rank",
     "read_scenario",
+    "render",
+    "result_of_run",
     "save_linear",
     "sorted_pairs",
     "train",
     "unknown_facts",
+    "write_reports",
 ]
 
 

@@ -82,8 +82,18 @@ class WritingOptions(Options):
     meaning: bool = True
 
 
+class ModeratorOptions(Options):
+    """out: the folder for the reports of a run; by default `audience-reports`."""
+
+    out: str = ""
+
+
 class Moderator(Agent):
     """Take a scenario from its file to a decision, asking the other agents in order."""
+
+    def __init__(self, spec: AgentSpec) -> None:
+        super().__init__(spec)
+        read_options(ModeratorOptions, spec)
 
     async def handle(self, turn: Turn) -> None:
         scenario, file = scenario_of(turn.message)

@@ -60,7 +60,7 @@ def analyze(
         "why": ranking.why,
         "winner": candidates[ranking.order[0]].id if ranking.verdict == "winner" else None,
         "tie_set": [candidates[i].id for i in ranking.ties],
-        "shortlist": [candidates[i].id for i in ranking.order[:_SHORTLIST]],
+        "shortlist": [candidates[i].id for i in shortlist(candidates, ranking)],
         "candidates": [_told(i, candidates, heard, ranking) for i in ranking.order],
         "audiences": [_told_audience(each, n) for each in heard],
         "advice": advice_effects(advice, candidates, ranking),
@@ -70,12 +70,24 @@ def analyze(
     }
 
 
+def shortlist(candidates: Sequence[Candidate], ranking: Ranking) -> list[int]:
+    """The first three that differ in more than wording: of each set of advice the best only."""
+    found: dict[tuple[str, tuple[int, ...]], int] = {}
+    for i in ranking.order:
+        each = candidates[i]
+        # What was not made from advice stands for itself.
+        kind = each.id if each.origin != "advice" else ""
+        found.setdefault((kind, each.advice), i)
+    return list(found.values())[:_SHORTLIST]
+
+
 def _told(
     i: int, candidates: Sequence[Candidate], heard: Sequence[Heard], ranking: Ranking
 ) -> dict[str, Any]:
     candidate = candidates[i]
     return {
         **candidate.model_dump(mode="json", exclude={"flags"}),
+        "title": candidate.title,
         "flags": [str(flag) for flag in candidate.flags],
         "score": _number(ranking.overall[i]),
         "low": _number(ranking.low[i]),
@@ -176,12 +188,16 @@ def controls(
         "weights": {case: candidates[i].id for case, i in moved.items()},
     }
     best = candidates[ranking.order[0]].id
-    return {**found, "sentences": _sentences(found, best, with_length)}
+    titles = {each.id: each.title for each in candidates}
+    return {**found, "sentences": _sentences(found, best, titles, with_length)}
 
 
-def _sentences(found: Mapping[str, Any], best: str, length: Estimate) -> list[str]:
+def _sentences(
+    found: Mapping[str, Any], first: str, titles: Mapping[str, str], length: Estimate
+) -> list[str]:
     """The controls in plain language; what cannot be told is said so."""
     said = []
+    best = f"“{titles[first]}”"
     r = length.value
     if not np.isfinite(r):
         said.append("Length: cannot be told, since the scores or the lengths do not vary.")
@@ -199,18 +215,18 @@ def _sentences(found: Mapping[str, Any], best: str, length: Estimate) -> list[st
     without = found["winner_without_length"]
     said.append(
         f"Length taken away: {best} stays first."
-        if without == best
-        else f"Length taken away: {without} would be first, not {best}."
+        if without == first
+        else f"Length taken away: “{titles[without]}” would be first, not {best}."
     )
-    steady, first = found["position_consistency"], found["first_share"]
+    steady, shown = found["position_consistency"], found["first_share"]
     if steady is None:
         said.append("Place: each candidate was judged by itself, so its place could not matter.")
     else:
         said.append(
             f"Place: {steady:.0%} of the pairs got the same answer in both orders"
             + (
-                f"; who was shown first won {first:.0%} of the answers."
-                if first is not None
+                f"; who was shown first won {shown:.0%} of the answers."
+                if shown is not None
                 else "."
             )
         )
@@ -220,7 +236,7 @@ def _sentences(found: Mapping[str, Any], best: str, length: Estimate) -> list[st
         if cycles is None
         else f"Contradictions: {cycles:.1%} of the triples go in a circle (by lot: 25%)."
     )
-    others = sorted({case for case, name in found["weights"].items() if name != best})
+    others = sorted({case for case, name in found["weights"].items() if name != first})
     said.append(
         f"Weights: {best} stays first under equal weights and when any weight changes by half."
         if not others
@@ -291,7 +307,7 @@ def risks(
 ) -> list[dict[str, str]]:
     """What a person should look at before using one of the shortlist."""
     found = []
-    for i in ranking.order[:_SHORTLIST]:
+    for i in shortlist(candidates, ranking):
         candidate = candidates[i]
         found += [{"candidate": candidate.id, "risk": str(flag)} for flag in candidate.flags]
         for k, each in enumerate(heard):

@@ -21,6 +21,12 @@ from .scenario import Advice, Scenario
 Origin = Literal["advice", "zero-shot", "chain-of-thought", "draft", "given", "plain"]
 Writer = Literal["model", "sentences", "person"]
 
+_TITLES = {
+    "draft": "Your draft",
+    "plain": "The facts alone",
+    "zero_shot": "Zero-shot baseline",
+    "chain_of_thought": "Chain-of-thought baseline",
+}
 # What the shortened draft keeps, for the first, second and third candidate of a set.
 _KEPT = (0.5, 0.67, 0.34)
 
@@ -40,6 +46,14 @@ class Candidate(BaseModel):
     writer: Writer
     advice: tuple[int, ...] = ()
     flags: tuple[Flag, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What it is called for a reader."""
+        if self.origin == "advice":
+            pieces = " + ".join(str(i + 1) for i in self.advice)
+            return f"Advice {pieces}, no. {self.id.rpartition('/')[2]}"
+        return _TITLES.get(self.id, self.id)
 
 
 def subsets(pieces: int, largest: int) -> list[tuple[int, ...]]:

@@ -18,7 +18,7 @@ from repertory.agents import ChatMessage, ChatRequest, ChatResult, ScoreRequest,
 from repertory.xp_store import Embedder
 
 from .comparing import Bench, Choice
-from .features import LENGTH, words_in
+from .features import LENGTH, sentences_in, words_in
 from .linear import MEANING, LinearModel
 from .scenario import Audience, Scenario
 
@@ -30,6 +30,8 @@ _TIE = 0.1
 # 1 and for all of its words. Ours; no data with audiences in words was there to fit them on.
 _INTEREST_COSINE = 4.0
 _INTEREST_WORDS = 2.0
+# Below it no sentence speaks to what an audience cares about.
+_HEARD = 0.15
 
 _REACTIONS = ("positive", "negative")
 # Reactions to compare with; the first lines of every question, so that a model's cache keeps them.
@@ -104,23 +106,28 @@ class FeatureJudge:
     async def sit(
         self, scenario: Scenario, audience: Audience, texts: Sequence[str]
     ) -> ScoredBench:
-        """Score the texts, with what speaks for and against each."""
+        """Score the texts, with what this audience would hear in each and what speaks for it."""
         cares = audience.cares_about or audience.description
+        spoken = [sentences_in(text) for text in texts]
+        distinct = list(dict.fromkeys(sentence for each in spoken for sentence in each))
         vectors = question = None
         if self._embedder is not None:
-            asked = [*texts, scenario.goal, cares or scenario.goal]
+            asked = [*texts, *distinct, scenario.goal, cares or scenario.goal]
             embedded = (await self._embedder.embed(asked)).astype(float)
-            vectors, question = embedded[:-2], embedded[-2]
+            vectors, question = embedded[: len(texts)], embedded[-2]
             interest = _INTEREST_COSINE * (vectors @ embedded[-1])
+            near = dict(zip(distinct, embedded[len(texts) : -2] @ embedded[-1], strict=True))
         else:
             interest = _INTEREST_WORDS * np.array([_shared(text, cares) for text in texts])
+            near = {sentence: _shared(sentence, cares) for sentence in distinct}
         if not cares:
-            interest = np.zeros(len(texts))
+            interest, near = np.zeros(len(texts)), {}
         segment = audience.segment if audience.segment in self._model.heads else ""
         parts = self._model.parts(self._model.matrix(texts, vectors, question), segment)
         scores = parts.sum(1) + interest
         reasons = _reasons(self._model, parts, interest)
-        return ScoredBench(scores - scores.mean(), dict(enumerate(reasons)))
+        words = [f"{_heard(each, near)}{why}" for each, why in zip(spoken, reasons, strict=True)]
+        return ScoredBench(scores - scores.mean(), dict(enumerate(words)))
 
 
 class ReactionJudge:
@@ -259,6 +266,15 @@ def _shared(text: str, cares: str) -> float:
     """The share of an audience's longer words that a text has too."""
     wanted = {word for word in words_in(cares) if len(word) > 3}
     return len(wanted & set(words_in(text))) / max(1, len(wanted))
+
+
+def _heard(sentences: Sequence[str], near: Mapping[str, float]) -> str:
+    """The sentence that speaks most to what an audience cares about, if any does."""
+    best = max(sentences, key=lambda each: near.get(each, 0.0), default="")
+    if near.get(best, 0.0) < _HEARD:
+        return ""
+    shown = best if len(best) <= 160 else f"{best[:157]}..."
+    return f"Hears: “{shown}” "
 
 
 def _families(names: Sequence[str]) -> dict[str, list[int]]:
