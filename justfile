@@ -60,6 +60,11 @@ bench *options:
     python benchmarks/startup.py
     python benchmarks/messaging.py {{ options }}
 
+# It installs the referee from npm into .conformance/, and says so where npm cannot be reached.
+# Let the official MCP referee judge our server and our client: one table
+conformance *options:
+    python tests/conformance/run.py {{ options }}
+
 # Build the sdist, and the wheel from it, into dist/
 build:
     python -m build

@@ -78,6 +78,21 @@ CLAIMS = (
         "An error keeps its class over every link, by its reason and not by its number.",
     ),
     Claim(
+        "a2a:standard-bindings",
+        "protocol",
+        "The official SDK's client, unmodified, works over JSON-RPC and HTTP+JSON.",
+    ),
+    Claim(
+        "a2a:earlier",
+        "protocol",
+        "A client of A2A 0.3 is answered in 0.3.",
+    ),
+    Claim(
+        "a2a:webhooks",
+        "protocol",
+        "A webhook gets every event of its task in order, signed and with its credentials.",
+    ),
+    Claim(
         "a2a:card",
         "protocol",
         "The agent card lies where A2A clients and where MCP clients look for it.",
@@ -111,6 +126,16 @@ CLAIMS = (
         "mcp:extension",
         "protocol",
         "The official SDK's client, unmodified, completes a task through the extension.",
+    ),
+    Claim(
+        "mcp:tasks",
+        "protocol",
+        "A tool call that becomes a task returns as if it had not, also after a restart.",
+    ),
+    Claim(
+        "mcp:host",
+        "protocol",
+        "A skill is a tool for any MCP host, of either era, with its questions on the way.",
     ),
     Claim(
         "mcp:both-eras",

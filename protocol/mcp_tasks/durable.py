@@ -58,6 +58,7 @@ class RunningTask:
             await self._tasks.keep(stored)
             while any(key not in stored.answered for key in requests):
                 await self._tasks.wait_changed(stored.task_id)
+        if stored.status != "working":
             stored.asked, stored.status = {}, "working"
             await self._tasks.keep(stored)
         return {key: stored.answered[key] for key in requests}
@@ -101,8 +102,8 @@ class DurableTasks:
         await self._store.forget(time())
         async with anyio.create_task_group() as group:
             self._group = group
+            # What they had asked stays asked, so that an answer is taken before they ask again.
             for stored in await self._store.unfinished():
-                stored.asked, stored.status = {}, "working"
                 self._start(stored)
             try:
                 yield
@@ -116,7 +117,7 @@ class DurableTasks:
     def requires(self, name: str) -> bool:
         return self._tools[name][1]
 
-    async def begin(self, params: CallToolRequestParams, owner: Owner, _: Context) -> CreatedTask:
+    async def begin(self, params: CallToolRequestParams, owner: Owner, ctx: Context) -> CreatedTask:
         now = time()
         stored = StoredTask(
             task_id=secrets.token_urlsafe(24),
@@ -132,7 +133,8 @@ class DurableTasks:
         return CreatedTask(self._view(stored))
 
     async def get(self, task_id: str, owner: Owner) -> TaskView:
-        return self._view(await self._own(task_id, owner))
+        # From the store: what is shown is durable.
+        return self._view(_owned(await self._store.get(task_id), task_id, owner))
 
     async def update(self, task_id: str, owner: Owner, responses: Mapping[str, Any]) -> None:
         stored = await self._own(task_id, owner)
@@ -153,10 +155,12 @@ class DurableTasks:
 
     async def changed(self, task_id: str, owner: Owner, version: int) -> TaskView:
         while True:
+            # Registered before it is looked at, so that no change falls between.
+            event = self._changed.setdefault(task_id, anyio.Event())
             view = await self.get(task_id, owner)
             if view.version > version or view.ended:
                 return view
-            await self.wait_changed(task_id)
+            await event.wait()
 
     async def keep(self, stored: StoredTask) -> None:
         """Make a task's change durable, and then known."""
@@ -208,9 +212,7 @@ class DurableTasks:
 
     async def _own(self, task_id: str, owner: Owner) -> StoredTask:
         stored = self._live.get(task_id) or await self._store.get(task_id)
-        if stored is None or not secrets.compare_digest(stored.owner.encode(), owner.encode()):
-            raise TaskNotFoundError(task_id)
-        return stored
+        return _owned(stored, task_id, owner)
 
     def _view(self, stored: StoredTask) -> TaskView:
         return TaskView(
@@ -226,3 +228,9 @@ class DurableTasks:
             error=stored.error,
             input_requests=stored.asked,
         )
+
+
+def _owned(stored: StoredTask | None, task_id: str, owner: Owner) -> StoredTask:
+    if stored is None or not secrets.compare_digest(stored.owner.encode(), owner.encode()):
+        raise TaskNotFoundError(task_id)
+    return stored

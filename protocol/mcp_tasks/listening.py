@@ -116,7 +116,7 @@ class Listening:
             unsubscribe()
             send.close()
             receive.close()
-        return {"_meta": meta}
+        return {"resultType": "complete", "_meta": meta}
 
     async def _allowed(self, ctx: Context, task_ids: Any) -> list[str]:
         """The tasks to tell of; each is the caller's own."""

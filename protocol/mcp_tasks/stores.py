@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import anyio
 import anyio.to_thread
 
 from .shapes import TERMINAL, TaskStatus
@@ -82,16 +83,14 @@ class SqliteTaskStore:
     def __init__(self, path: str | Path) -> None:
         self._path = str(path)
         self._ready = False
+        self._writing = anyio.Lock()
 
     async def put(self, task: StoredTask) -> None:
-        row = (
-            task.task_id,
-            int(task.status in TERMINAL),
-            _ends(task),
-            task.created_at,
-            _text(task),
-        )
-        await self._run(_put, row)
+        # One after the other, each with the task as it is then: a slow thread writes nothing old.
+        async with self._writing:
+            ended = int(task.status in TERMINAL)
+            row = (task.task_id, ended, _ends(task), task.created_at, _text(task))
+            await self._run(_put, row)
 
     async def get(self, task_id: str) -> StoredTask | None:
         rows = await self._run(_select, "SELECT body FROM mcp_task WHERE id=?", (task_id,))

@@ -20,6 +20,7 @@ from anyio import fail_after
 
 from repertory.protocol import AgentCapabilities, AgentExtension, memory_card
 from repertory.protocol.testing import Job, ServedAgent, obedient, serve_agent
+from tests.claims import claim
 
 PUSHING = AgentCapabilities(streaming=True, push_notifications=True, extended_agent_card=True)
 V1 = {"A2A-Version": "1.0"}
@@ -72,6 +73,7 @@ async def rpc(
     return found
 
 
+@claim("a2a:standard-bindings")
 @pytest.mark.parametrize("binding", ["JSONRPC", "HTTP+JSON"])
 async def test_the_sdk_streams_asks_gets_lists_and_cancels(
     served: ServedAgent, binding: str
@@ -124,6 +126,7 @@ async def test_the_sdk_answers_a_question_of_the_agent(served: ServedAgent, bind
                 [event async for event in client.send_message(wrong)]
 
 
+@claim("a2a:webhooks")
 @pytest.mark.parametrize("binding", ["JSONRPC", "HTTP+JSON"])
 async def test_the_sdk_manages_and_gets_push_notifications(
     served: ServedAgent, binding: str
@@ -184,6 +187,7 @@ async def test_the_sdk_manages_and_gets_push_notifications(
             group.cancel_scope.cancel()
 
 
+@claim("a2a:earlier")
 async def test_a_client_of_a2a_03_is_answered_in_03(
     served: ServedAgent, http: httpx.AsyncClient
 ) -> None:
