@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .agents import AreaChair, ClaimMapper, Desk, IntegrityChecker, Reader, Reviewer, report_of
+    from .batch import render
     from .dung import grounded_extension
     from .errors import ExportRefusedError, ManuscriptUnreadableError, ProfileInvalidError
     from .guards import require_exportable
     from .ingest import read_manuscript
     from .manuscript import Citation, Manuscript, Page, Reference, Section, Unit
-    from .outcome import load_report, render, triage, write_report
+    from .outcome import load_report, triage, write_report
     from .profiles import Profile, load_profile
     from .report import (
         Anchor,
@@ -64,7 +65,7 @@ _MODULE_OF = {
     "load_profile": "profiles",
     "load_report": "outcome",
     "read_manuscript": "ingest",
-    "render": "outcome",
+    "render": "batch",
     "report_of": "agents",
     "require_exportable": "guards",
     "review": "review",

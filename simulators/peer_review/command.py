@@ -125,9 +125,11 @@ def _add_sign(review: typer.Typer) -> None:
         decision: Annotated[str, typer.Option("--decision", help="accept, revise or reject.")],
     ) -> None:
         """Take the decision as a named person: a signature is laid beside the report."""
+        from .batch import show_signature
         from .signing import sign_report
 
         typer.echo(f"signed: {sign_report(report, name, decision)}")
+        show_signature(report)
 
 
 def _add_profiles(review: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""What a run of reviews leaves: a JSON report for each manuscript, and the triage of the batch."""
+"""What a run of reviews leaves: a JSON report for each manuscript, and the batch in a table."""
 
 import re
 from collections.abc import Sequence
@@ -8,11 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from repertory.protocol import TaskState
-from repertory.simulators.commands import Run
 from repertory.simulators.errors import SimulatorInputError
 
-from .agents import report_of
 from .guards import require_exportable
 from .report import Report
 
@@ -52,7 +49,7 @@ class Outcome:
         parts: list[RenderableType] = [table] if self.reports else []
         parts.extend(Text(f"not reviewed: {sentence}") for _, sentence in self.refused)
         count = len(self.reports)
-        said = f"{count} report{'s' if count != 1 else ''} in {self.folder}"
+        said = f"{count} report{'s' if count != 1 else ''} in {self.folder / 'index.html'}"
         parts.append(Text(f"{said}; each is advisory until a person signs it"))
         return Group(*parts)
 
@@ -125,21 +122,3 @@ def load_report(path: Path) -> Report:
         raise SimulatorInputError(
             f"{path}: this is no report of a review", path=str(path)
         ) from None
-
-
-def render(run: Run) -> Outcome:
-    """Write the report of every manuscript of a run, and tell the batch."""
-    folder = Path(str(run.options_of("desk").get("out") or "reviews"))
-    reports: list[Report] = []
-    refused: list[tuple[str, str]] = []
-    for outcome in run.outcomes:
-        report = report_of(outcome.task)
-        if report is not None and outcome.task.status.state is TaskState.COMPLETED:
-            write_report(report, folder)
-            reports.append(report)
-        else:
-            message = outcome.task.status.message
-            words = message.text if message is not None and message.text else "it is not finished"
-            named = words if words.startswith(outcome.name) else f"{outcome.name}: {words}"
-            refused.append((outcome.name, named))
-    return Outcome(reports, refused, folder, run.seconds)
