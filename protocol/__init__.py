@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         BusyError,
         CallCycleError,
         CallError,
+        CardNotTrustedError,
         ContentTypeNotSupportedError,
         DeadlineExceededError,
         ExtendedAgentCardNotConfiguredError,
@@ -208,6 +209,13 @@ if TYPE_CHECKING:
         Budget,
         Call,
     )
+    from .signing import (
+        CardSigner,
+        canonical_card,
+        card_signer,
+        thumbprint,
+        verify_card,
+    )
     from .streamable_http import (
         open_pool,
     )
@@ -264,6 +272,8 @@ _MODULE_OF = {
     "CallError": "errors",
     "CancelTaskRequest": "operations",
     "Capabilities": "identity",
+    "CardNotTrustedError": "errors",
+    "CardSigner": "signing",
     "ClientCredentialsOAuthFlow": "cards",
     "ContentTypeNotSupportedError": "errors",
     "DEFAULT_TENANT": "identity",
@@ -371,7 +381,9 @@ _MODULE_OF = {
     "apply_event": "lifecycle",
     "call_from_meta": "envelope",
     "call_meta": "envelope",
+    "canonical_card": "signing",
     "card_page": "endpoints",
+    "card_signer": "signing",
     "error_from_wire": "envelope",
     "error_to_wire": "envelope",
     "follow": "following",
@@ -395,7 +407,9 @@ _MODULE_OF = {
     "proven_identity": "answering",
     "serve_stdio": "binding",
     "skill_tools": "host_tools",
+    "thumbprint": "signing",
     "user_message": "messages",
+    "verify_card": "signing",
     "wait_for_end": "following",
 }
 
@@ -444,6 +458,8 @@ __all__ = [
     "CallError",
     "CancelTaskRequest",
     "Capabilities",
+    "CardNotTrustedError",
+    "CardSigner",
     "ClientCredentialsOAuthFlow",
     "ContentTypeNotSupportedError",
     "DeadlineExceededError",
@@ -537,7 +553,9 @@ __all__ = [
     "apply_event",
     "call_from_meta",
     "call_meta",
+    "canonical_card",
     "card_page",
+    "card_signer",
     "error_from_wire",
     "error_to_wire",
     "follow",
@@ -561,7 +579,9 @@ __all__ = [
     "proven_identity",
     "serve_stdio",
     "skill_tools",
+    "thumbprint",
     "user_message",
+    "verify_card",
     "wait_for_end",
 ]
 

@@ -11,6 +11,7 @@
     │   ├── ExtendedAgentCardNotConfiguredError          EXTENDED_AGENT_CARD_NOT_CONFIGURED
     │   ├── ExtensionSupportRequiredError                EXTENSION_SUPPORT_REQUIRED
     │   ├── VersionNotSupportedError                     VERSION_NOT_SUPPORTED
+    │   ├── CardNotTrustedError                          CARD_NOT_TRUSTED
     │   ├── InvalidParamsError           (ValueError)    INVALID_PARAMS
     │   │   └── UrlRefusedError                          a URL that is not called from here
     │   ├── RemoteError                                  any other reason, INTERNAL_ERROR
@@ -109,6 +110,12 @@ class VersionNotSupportedError(ProtocolError):
     """The caller asked for an A2A version that is not spoken here."""
 
     reason = "VERSION_NOT_SUPPORTED"
+
+
+class CardNotTrustedError(ProtocolError):
+    """A card is signed by nobody who is pinned here, or is not of the agent that was called."""
+
+    reason = "CARD_NOT_TRUSTED"
 
 
 class InvalidParamsError(ProtocolError, ValueError):

@@ -10,10 +10,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from time import monotonic, time
 from typing import Any, Final
 
 import anyio
+import anyio.to_thread
 import jwt
 import orjson
 
@@ -27,7 +29,6 @@ from .errors import (
     UnauthenticatedError,
 )
 from .identity import CAPABILITY, DEFAULT_TENANT, EVERYTHING, Identity
-from .outgoing import open_outgoing
 
 _log = logging.getLogger(__name__)
 
@@ -104,9 +105,9 @@ class SigningKey:
 
 
 class KeySet:
-    """The keys of one issuer (RFC 7517): given, fetched from a URL, or found by discovery.
+    """The keys of one issuer (RFC 7517): given, in a file, at a URL, or found by discovery.
 
-    given: the document itself. outgoing: where a document may be. url: where it is; "" asks the issuer's metadata
+    given: the document itself. file: read anew from time to time, as a URL is. outgoing: where a document may be. url: where it is; "" asks the issuer's metadata
     (RFC 8414, OpenID Connect Discovery), which must name the issuer to the letter.
     """
 
@@ -116,11 +117,13 @@ class KeySet:
         *,
         given: Mapping[str, Any] | None = None,
         url: str = "",
+        file: Path | None = None,
         outgoing: OutgoingRules = OutgoingRules(),
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._issuer = issuer
         self._url = url
+        self._file = file
         self._outgoing = outgoing
         self._clock = clock
         self._keys = _keys_in(given) if given is not None else ()
@@ -163,8 +166,7 @@ class KeySet:
             if not self._older_than(seconds):
                 return
             try:
-                url = self._url or await self._discover()
-                self._keys = _keys_in(await self._document(url))
+                self._keys = _keys_in(await self._current())
             except RepertoryError as error:
                 # What is known stays good; a new key waits for its issuer.
                 self._failure = f"the keys of {self._issuer} cannot be read: {error}"
@@ -172,6 +174,15 @@ class KeySet:
             else:
                 self._failure = ""
             self._fetched_at = self._clock()
+
+    async def _current(self) -> Mapping[str, Any]:
+        if self._file is None:
+            return await self._document(self._url or await self._discover())
+        try:
+            body = await anyio.to_thread.run_sync(self._file.read_bytes)
+        except OSError as error:
+            raise LinkError(f"{self._file} cannot be read ({error.strerror})") from None
+        return _object(body, str(self._file))
 
     async def _discover(self) -> str:
         for url in metadata_urls(self._issuer):
@@ -189,17 +200,13 @@ class KeySet:
         raise LinkError(f"{self._issuer} publishes no metadata with a 'jwks_uri'")
 
     async def _document(self, url: str) -> dict[str, Any]:
+        from .outgoing import open_outgoing  # aiohttp takes a while to load
+
         async with open_outgoing(self._outgoing) as outgoing:
             answer = await outgoing.request("GET", url, headers={"accept": "application/json"})
         if answer.status != 200:
             raise LinkError(f"{url} answered with HTTP status {answer.status}")
-        try:
-            document = orjson.loads(answer.body)
-        except orjson.JSONDecodeError:
-            document = None
-        if not isinstance(document, dict):
-            raise InvalidAgentResponseError(f"{url} is no JSON object")
-        return document
+        return _object(answer.body, url)
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
@@ -337,6 +344,16 @@ class TokenVerifier:
                 if CAPABILITY.fullmatch(scope) and not set("*?").intersection(scope)
             )
         return tuple(name for scope in sorted(granted) for name in self.rules.scopes.get(scope, ()))
+
+
+def _object(body: bytes, place: str) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict):
+        raise InvalidAgentResponseError(f"{place} is no JSON object")
+    return document
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:

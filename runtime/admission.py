@@ -1,19 +1,19 @@
 """Whom a network lets in: the manifest's `serve.auth`, made into what the guard asks."""
 
+import os
 from types import MappingProxyType
-from typing import Any
-
-import orjson
 
 from repertory.protocol import (
     EVERYTHING,
     Authentication,
+    CardSigner,
     Identity,
     KeySet,
     OutgoingRules,
     RepertoryError,
     TokenRules,
     TokenVerifier,
+    card_signer,
 )
 from repertory.xp_store import Database
 
@@ -41,11 +41,7 @@ def require_guarded(manifest: Manifest, host: str) -> None:
 def authentication_of(
     manifest: Manifest, database: Database, base_url: str, outgoing: OutgoingRules
 ) -> Authentication | None:
-    """What proves who calls; None where the manifest asks nobody.
-
-    Raises:
-        InputError: The file of an issuer's keys cannot be read.
-    """
+    """What proves who calls; None where the manifest asks nobody."""
     auth = manifest.serve.auth
     if not auth.asks:
         return None
@@ -65,6 +61,26 @@ def authentication_of(
     )
 
 
+def signer_of(manifest: Manifest) -> CardSigner | None:
+    """What signs the agents' cards; None where the manifest names no key.
+
+    Raises:
+        InputError: The variable is not set, or holds no key.
+    """
+    signing = manifest.serve.signing
+    if signing is None:
+        return None
+    pem = os.environ.get(signing.key_env, "")
+    if not pem:
+        raise InputError(
+            f"serve.signing.key_env: the environment variable {signing.key_env} is not set"
+        )
+    try:
+        return card_signer(pem, signing.kid)
+    except RepertoryError as error:
+        raise InputError(f"serve.signing.key_env: {signing.key_env}: {error}") from None
+
+
 def _tokens(manifest: Manifest, oauth: OAuth, outgoing: OutgoingRules) -> TokenVerifier:
     rules = TokenRules(
         issuer=oauth.issuer,
@@ -76,14 +92,4 @@ def _tokens(manifest: Manifest, oauth: OAuth, outgoing: OutgoingRules) -> TokenV
     )
     if not oauth.jwks or oauth.jwks.startswith(("http://", "https://")):
         return TokenVerifier(rules, KeySet(oauth.issuer, url=oauth.jwks, outgoing=outgoing))
-    return TokenVerifier(rules, KeySet(oauth.issuer, given=_key_file(manifest, oauth.jwks)))
-
-
-def _key_file(manifest: Manifest, name: str) -> Any:
-    path = manifest.resolve(name)
-    try:
-        document = orjson.loads(path.read_bytes())
-        KeySet("", given=document)
-    except (OSError, ValueError, AttributeError, RepertoryError) as error:
-        raise InputError(f"serve.auth.oauth.jwks: {path} is no key set ({error})") from error
-    return document
+    return TokenVerifier(rules, KeySet(oauth.issuer, file=manifest.resolve(oauth.jwks)))

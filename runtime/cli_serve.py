@@ -7,7 +7,7 @@ import anyio
 from anyio import create_task_group
 from rich.text import Text
 
-from .admission import require_guarded
+from .admission import require_guarded, signer_of
 from .chosen import choose
 from .cli_run import Interrupts, has_uvloop, running
 from .exits import Exit
@@ -25,6 +25,7 @@ def serve_network(
     at, number = host or place.host, place.port if port is None else port
     # Before anything is started: an error here costs nobody a model.
     require_guarded(chosen.manifest, at)
+    signer = signer_of(chosen.manifest)
 
     async def work() -> None:
         opened: AbstractAsyncContextManager[Served] = (
@@ -40,11 +41,14 @@ def serve_network(
             await tasks.start(Interrupts(screen).listen, network, tasks.cancel_scope)
             agents = {name: f"{url}/agents/{name}/mcp" for name in network.local_agents}
             if screen.json:
-                screen.line({"network": network.name, "url": url, "agents": agents})
+                told = {"network": network.name, "url": url, "agents": agents}
+                screen.line({**told, "card_key": signer.thumbprint} if signer else told)
             else:
                 screen.out.print(Text(f"{network.name} is served at {url}"))
                 for address in agents.values():
                     screen.out.print(Text(f"  {address}"))
+                if signer is not None:
+                    screen.out.print(Text(f"cards are signed by {signer.thumbprint}"))
 
     anyio.run(work, backend_options={"use_uvloop": has_uvloop()})
     return Exit.DONE

@@ -7,6 +7,8 @@ from pathlib import PurePath
 from typing import Literal
 from urllib.parse import urlsplit
 
+import orjson
+
 from repertory.protocol import OutgoingRules, RepertoryError
 
 from .errors import did_you_mean
@@ -69,6 +71,15 @@ def inspect_serve(manifest: Manifest) -> Iterator[Told]:
             "serve.auth.oauth has tokens made for this network's URL; give 'serve.url', or it is"
             " the address listened on",
         )
+    jwks = serve.auth.oauth.jwks if serve.auth.oauth is not None else ""
+    if jwks and not jwks.startswith(("http://", "https://")):
+        from repertory.protocol import KeySet  # cryptography loads where there are keys to read
+
+        try:
+            KeySet("", given=orjson.loads(manifest.resolve(jwks).read_bytes()))
+        except (OSError, ValueError, AttributeError, RepertoryError) as error:
+            sentence = f"serve.auth.oauth.jwks: {jwks!r} is no file with a key set ({error})"
+            yield "error", ("serve", "auth", "oauth", "jwks"), sentence
     yield from _certificates(manifest)
     yield from _signing(manifest)
     try:

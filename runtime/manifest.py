@@ -31,6 +31,7 @@ from .policy import PolicyRules
 from .yaml_source import Location, YamlSource, dotted, load_yaml, parse_yaml
 
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(\.[\w./-]+)?$", max_length=160)]
+CardKey = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{43}|.+\.(json|jwk))$")]
 Reference = Annotated[
     str,
     Field(
@@ -256,6 +257,11 @@ class AgentEntry(Entry):
     )
     credentials: Credentials | None = Field(
         default=None, description="For a 'url': by what this network is known there."
+    )
+    card_keys: tuple[CardKey, ...] = Field(
+        default=(),
+        description="For a 'url': who may have signed its card, as a thumbprint or a file with a"
+        " JWK; without any it is believed as TLS is.",
     )
     description: str = Field(default="", description="What it is for, as its card says it.")
     instructions: str = Field(default="", description="What its model is told first.")

@@ -88,12 +88,14 @@ def _unmet_names(manifest: "Manifest") -> Iterator[tuple[Location, str]]:
                     sentence = f"agents.{name} has {other!r} among its {key}, but no agent has that name; {known}"
                     yield (*at, key, index), sentence
         yield from _unmet_tools(manifest, name)
-        if agent.credentials is not None and not agent.is_remote:
-            yield (*at, "credentials"), f"agents.{name} runs here, so 'credentials' have no peer"
+        for key in ("credentials", "card_keys"):
+            if getattr(agent, key) and not agent.is_remote:
+                yield (*at, key), f"agents.{name} runs here, so {key!r} are for nobody"
         if agent.is_remote:
             given = agent.model_fields_set - {
                 "url",
                 "credentials",
+                "card_keys",
                 "description",
                 "skills",
                 "patience",

@@ -5,7 +5,8 @@ its block. What a network can be asked for while it runs is in `network`.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from .manifest import AgentEntry, Manifest, load_manifest
 from .models import open_embedder, open_models
 from .network import Network
 from .oversight import Overseer
+from .pinned import CardPins, PinnedService
 from .spans import SpanStore
 from .state_key import state_key
 from .telemetry import open_telemetry
@@ -149,15 +151,24 @@ def _make_hosts(
         )
 
 
-def _link(
-    manifest: Manifest, name: str, entry: AgentEntry
-) -> AbstractAsyncContextManager[AgentService]:
+@asynccontextmanager
+async def _link(manifest: Manifest, name: str, entry: AgentEntry) -> AsyncIterator[AgentService]:
     """The link to an agent elsewhere, by this network's own identity there."""
     assert entry.url is not None
-    known = own_identity(
-        entry.credentials, entry.url, place=f"agents.{name}.credentials", folder=manifest.folder
+    place, folder = f"agents.{name}", manifest.folder
+    known = await anyio.to_thread.run_sync(
+        partial(
+            own_identity, entry.credentials, entry.url, place=f"{place}.credentials", folder=folder
+        )
     )
-    return open_http_link(entry.url, credentials=known.tokens, tls=known.tls)
+    async with open_http_link(entry.url, credentials=known.tokens, tls=known.tls) as link:
+        if not entry.card_keys:
+            yield link
+            return
+        pins = await anyio.to_thread.run_sync(
+            partial(CardPins, entry.card_keys, place=f"{place}.card_keys", folder=folder)
+        )
+        yield PinnedService(link, entry.url, pins)
 
 
 def _spec(manifest: Manifest, name: str, entry: AgentEntry) -> AgentSpec:

@@ -8,11 +8,12 @@ of a call whose outcome a kill left unknown is the turn's.
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope, create_task_group
+from anyio import CancelScope, create_task_group, to_thread
 
 from repertory.agents import ToolNotFoundError, ToolResult, ToolSpec
 
@@ -39,8 +40,9 @@ async def open_tool_server(
     TMPDIR and the variables that the manifest names, and no others.
     """
 
-    known = own_identity(
-        config.credentials, config.url or "", place=f"tools.{name}.credentials", folder=folder
+    place = f"tools.{name}.credentials"
+    known = await to_thread.run_sync(
+        partial(own_identity, config.credentials, config.url or "", place=place, folder=folder)
     )
 
     def dial() -> Target:

@@ -43,7 +43,7 @@ from repertory.protocol import (
     agent_server,
 )
 
-from .admission import authentication_of, require_guarded
+from .admission import authentication_of, require_guarded, signer_of
 from .audit import AuditEntry
 from .cards import card_of_entry
 from .listener import listen, web_server
@@ -120,9 +120,11 @@ def network_app(
     URLs webhooks and OAuth documents may have. Who may call, and how much, is the
     manifest's `serve`.
     """
+    signer = signer_of(network.manifest)
     for name in network.local_agents:
         place = f"{base_url}/agents/{name}" if base_url else ""
-        network.replace_card(name, card_of_entry(network.manifest, name, place))
+        card = card_of_entry(network.manifest, name, place)
+        network.replace_card(name, card if signer is None else signer.sign(card))
     cards: dict[str, Callable[[], AgentCard]] = {
         name: partial(network.card_of, name) for name in network.local_agents
     }

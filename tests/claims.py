@@ -123,6 +123,11 @@ CLAIMS = (
         "A stream begun at one process over a journal goes on at another.",
     ),
     Claim(
+        "a2a:signed-cards",
+        "protocol",
+        "A card is signed over its canonical form, and believed by the key that was pinned.",
+    ),
+    Claim(
         "mcp:extension",
         "protocol",
         "The official SDK's client, unmodified, completes a task through the extension.",

@@ -9,10 +9,12 @@ from typing import Any
 import httpx
 import pytest
 from anyio import create_task_group, fail_after
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from repertory.agents import Agent, Turn
-from repertory.protocol import TaskState, user_message
+from repertory.protocol import AgentCard, TaskState, card_signer, user_message, verify_card
 from repertory.runtime import Network, open_network
 from repertory.runtime.errors import InputError, ManifestError
 from repertory.runtime.keyring import Keyring
@@ -217,3 +219,40 @@ async def test_a_tool_server_knows_for_whom_it_is_called_only_when_the_manifest_
     else:
         assert said == ["- None None Bearer tool-key"] * 2
         assert "key:ben" not in heard.all
+
+
+async def test_a_pinned_agent_is_told_nothing_before_its_card_is_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours: S12; another signer, no signature and another agent's card end before the message."""
+    signers = []
+    for name in ("A", "B"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        monkeypatch.setenv(f"CARD_KEY_{name}", pem)
+        signers.append(card_signer(pem))
+    signing = "serve: {port: 0, signing: {key_env: CARD_KEY_A}}\n"
+    async with _network(tmp_path / "far", "  echo: {}\n", {"echo": Echo}, signing) as far:
+        async with serve(far) as url, httpx.AsyncClient() as client:
+            shown = await client.get(f"{url}/agents/echo/.well-known/agent-card.json")
+            card = AgentCard.parse(shown.json())
+            assert verify_card(card, [signers[0].thumbprint])
+            (tmp_path / "near").mkdir()
+            (tmp_path / "near" / "far.jwk").write_text(json.dumps(dict(signers[0].jwk)))
+            port = url.rsplit(":", 1)[1]
+            for at, pin, state in (
+                ("127.0.0.1", signers[0].thumbprint, TaskState.COMPLETED),
+                ("127.0.0.1", "far.jwk", TaskState.COMPLETED),
+                ("127.0.0.1", signers[1].thumbprint, TaskState.FAILED),
+                ("localhost", signers[0].thumbprint, TaskState.FAILED),
+            ):
+                agents = (
+                    "  relay: {peers: [echo]}\n"
+                    f"  echo: {{url: 'http://{at}:{port}/agents/echo/mcp', card_keys: [{pin}]}}\n"
+                )
+                before = len(await far.tasks())
+                async with _network(tmp_path / "near", agents, {"relay": Relay}) as near:
+                    task = await near.ask("relay", f"{at} {pin}")
+                    assert task.status.state is state, task.status.message
+                    told = len(await far.tasks()) - before
+                    assert told == (1 if state is TaskState.COMPLETED else 0)

@@ -7,16 +7,20 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
+from time import time
 from typing import Any
 
 import anyio
 import httpx
+import jwt
+import orjson
 import pytest
 from anyio import fail_after
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from jwt.algorithms import ECAlgorithm
 
 from repertory.agents import Agent, Turn
 from repertory.protocol import TaskNotFoundError, user_message
@@ -115,6 +119,10 @@ def test_the_command_refuses_it_too_and_check_says_it_before(
     ("serving", "sentence"),
     [
         ("{outgoing: [localhost]}", "networks are written as"),
+        (
+            "{auth: {oauth: {issuer: 'https://i.example', jwks: none.json}}}",
+            "no file with a key set",
+        ),
         ("{auth: {certificates: {CN=bob: {name: bob}}}}", "needs 'serve.tls.client_ca'"),
         ("{tls: {certificate: a.pem, key: b.pem}}", "there is no file 'a.pem'"),
         ("{host: 0.0.0.0, auth: {keys: true}}", "travel in the clear"),
@@ -380,3 +388,39 @@ async def test_tls_files_that_are_none_are_told_before_anything_listens(tmp_path
                 pass
         with socket.socket() as again:
             again.bind(("127.0.0.1", port))
+
+
+async def test_a_token_by_the_keys_of_a_file_opens_the_agents_of_its_scopes(tmp_path: Path) -> None:
+    """Ours: OAuth from the manifest to the task: issuer, audience by URL, scopes, tenant."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    (tmp_path / "keys.json").write_bytes(orjson.dumps({"keys": [{**public, "kid": "k"}]}))
+    serving = (
+        "{port: 0, auth: {oauth: {issuer: 'https://issuer.example', jwks: keys.json,"
+        " scopes: {talk: [echo]}, tenant_claim: org}}}"
+    )
+    async with _network(tmp_path, serving, "  echo: {}\n  other: {}\n") as network:
+        async with serve(network) as url, httpx.AsyncClient(base_url=url) as client:
+            claims = {"iss": "https://issuer.example", "sub": "ann", "org": "red", "scope": "talk"}
+            statuses = []
+            for audience, agent in (
+                (url, "echo"),
+                (f"{url}/agents/echo", "echo"),
+                (f"{url}/agents/echo/mcp", "echo"),
+                (url, "other"),
+                (f"{url}/agents/other/mcp", "echo"),
+                ("https://other.example", "echo"),
+            ):
+                token = jwt.encode(
+                    {**claims, "aud": audience, "exp": time() + 60}, key, "ES256", {"kid": "k"}
+                )
+                statuses.append((await _send(client, "binding", token, agent)).status_code)
+            assert statuses == [200, 200, 200, 403, 401, 401]
+            path = "/.well-known/oauth-protected-resource/agents/echo/mcp"
+            found = (await client.get(path)).json()
+            assert found["resource"] == f"{url}/agents/echo/mcp"
+            assert found["scopes_supported"] == ["talk"]
+        owners = {row.agent: await network.find(row.id) for row in await network.tasks()}
+        record = owners["echo"]
+        assert record is not None
+        assert (record.principal, record.tenant) == ("oauth:https://issuer.example#ann", "red")
