@@ -39,7 +39,7 @@ from repertory.xp_store import MiniLM, missing_weights
 Floats = npt.NDArray[np.float64]
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("REPERTORY_DATA", ROOT.parent / "shared" / "data")) / "ukpconvarg1"
-SCENARIOS = sorted((ROOT / "examples" / "audience").glob("*.yaml"))
+SCENARIOS = sorted((ROOT / "examples" / "audience" / "scenarios").glob("*.yaml"))
 SEGMENTS = ("", "same", "opposite")
 DEALS = 5
 MODEL_TOPICS = 4
