@@ -131,7 +131,14 @@ class Turn(Protocol):
     async def recall(
         self, query: str, *, family: str | None = None, limit: int = 4
     ) -> Sequence[Hit]:
-        """Packs of the store that fit `query`, with their reasons; may be empty."""
+        """Packs of the store that fit `query`, with their reasons; may be empty.
+
+        It is always empty for a task that the manifest's `holdout` keeps without packs.
+        """
+        ...
+
+    async def use(self, *hits: Hit) -> None:
+        """Say which of the recalled packs this work is based on; without a word, all of them are."""
         ...
 
     async def check(

@@ -236,6 +236,16 @@ class Memory(Entry):
     recall: Annotated[int, Field(ge=0, le=50)] = Field(
         default=3, description="Experience packs put before the model; 0 for none."
     )
+    purpose: str = Field(
+        default="",
+        description="What recalled packs are for; packs meant for certain purposes are given for"
+        " those only.",
+    )
+    holdout: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="The share of tasks, drawn by lot, that get no packs, so that 'xp stats' can"
+        " say what packs do.",
+    )
     record: bool = Field(default=True, description="Leave an experience pack when a task ends.")
     family: str = Field(
         default="", description="The family its packs belong to; default: the agent's name."

@@ -91,7 +91,9 @@ def pack_draft(
         ),
         origin=_origin(host, turn, record, done),
         status=status,
-        used=_used(done),
+        used=() if turn.withholds else _used(done),
+        recalled=() if turn.withholds else _recalled(done),
+        withheld=_recalled(done) if turn.withholds else (),
         span_id=turn.span_id,
         reason=f"task {record.id} ended {state.name}",
     )
@@ -163,6 +165,16 @@ def _version(spec: ToolSpec) -> str:
 
 
 def _used(done: list[StepRecord]) -> tuple[PackRef, ...]:
+    """Those that the handler named; all that it was given when it named none."""
+    recalled = _recalled(done)
+    named = [step for step in done if step.kind == "use"]
+    if not named:
+        return recalled
+    used = {pack for step in named for pack in step.request["packs"]}
+    return tuple(ref for ref in recalled if ref.id in used)
+
+
+def _recalled(done: list[StepRecord]) -> tuple[PackRef, ...]:
     found: dict[str, PackRef] = {}
     for step in done:
         if step.kind == "recall":

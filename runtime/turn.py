@@ -44,7 +44,7 @@ from repertory.protocol import (
     is_interrupted,
     user_message,
 )
-from repertory.xp_store import CheckSpec, Hit, Verdict, run_check
+from repertory.xp_store import CheckSpec, Hit, Request, Verdict, run_check
 
 from .audit import AuditEntry
 from .budget import Purse, Usage
@@ -467,7 +467,21 @@ class RunningTurn:
             {"query": query, "family": family, "limit": limit},
             partial(self._search, query, family, limit),
         )
-        return tuple(Hit.parse(each) for each in step.result)
+        return () if self.withholds else tuple(Hit.parse(each) for each in step.result)
+
+    async def use(self, *hits: Hit) -> None:
+        async def nothing(_: StepRecord) -> None:
+            return None
+
+        packs = [hit.pack.id for hit in hits]
+        await self._once("use", self._host.family, {"packs": packs}, nothing)
+
+    @property
+    def withholds(self) -> bool:
+        """Whether this task is one of those held out: drawn by its id, so a replay agrees."""
+        share = self._host.entry.memory.holdout
+        drawn = int.from_bytes(sha256(self.task_id.encode()).digest()[:8], "big") / 2**64
+        return drawn < share
 
     async def _search(
         self, query: str, family: str | None, limit: int, step: StepRecord
@@ -480,8 +494,13 @@ class RunningTurn:
             conversation_id=self.context_id,
         ) as span:
             step.span_id = f"{span.span_id:016x}"
+            memory = self._host.entry.memory
             hits = await self._host.network.packs.recall(
-                query, tenant=self._record.tenant, family=family, limit=limit
+                query,
+                tenant=self._record.tenant,
+                family=family,
+                request=Request("recall", self._record.principal, memory.purpose),
+                limit=limit,
             )
             span.set("gen_ai.memory.record.count", len(hits))
             return [hit.wire() for hit in hits]

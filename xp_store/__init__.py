@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from .index import ChromaIndex, MemoryIndex, VectorIndex
     from .ledger import LedgerReport
     from .record import pack_rows
+    from .reuse import Reuse, Share
     from .rights import Decision, Request, allowed_keys, inherit, permits
+    from .server import candidate_data, experience_server, hit_data, pack_data
     from .store import PackStore, open_pack_store
     from .tables import Check, CheckVerdict, Edge, LedgerEntry, Pack, Step
     from .transfer import export_packs, import_packs
@@ -94,9 +96,11 @@ _MODULE_OF = {
     "Reasons": "hits",
     "Recall": "hits",
     "Request": "rights",
+    "Reuse": "reuse",
     "Rights": "drafts",
     "RightsError": "errors",
     "SMOLLM2": "weights",
+    "Share": "reuse",
     "Step": "tables",
     "StepDraft": "drafts",
     "StoreError": "errors",
@@ -109,10 +113,13 @@ _MODULE_OF = {
     "WeightsError": "errors",
     "allowed_keys": "rights",
     "calibrated": "floor",
+    "candidate_data": "server",
     "digest_of": "digests",
     "errors_of": "floor",
+    "experience_server": "server",
     "export_packs": "transfer",
     "find_weights": "weights",
+    "hit_data": "server",
     "import_packs": "transfer",
     "inherit": "rights",
     "install_weights": "weights",
@@ -120,6 +127,7 @@ _MODULE_OF = {
     "open_checker": "checker",
     "open_database": "database",
     "open_pack_store": "store",
+    "pack_data": "server",
     "pack_rows": "record",
     "permits": "rights",
     "read_bundle": "arrivals",
@@ -175,8 +183,10 @@ __all__ = [
     "Reasons",
     "Recall",
     "Request",
+    "Reuse",
     "Rights",
     "RightsError",
+    "Share",
     "Step",
     "StepDraft",
     "StoreError",
@@ -188,10 +198,13 @@ __all__ = [
     "WeightsError",
     "allowed_keys",
     "calibrated",
+    "candidate_data",
     "digest_of",
     "errors_of",
+    "experience_server",
     "export_packs",
     "find_weights",
+    "hit_data",
     "import_packs",
     "inherit",
     "install_weights",
@@ -199,6 +212,7 @@ __all__ = [
     "open_checker",
     "open_database",
     "open_pack_store",
+    "pack_data",
     "pack_rows",
     "permits",
     "read_bundle",

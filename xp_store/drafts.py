@@ -178,8 +178,9 @@ class PackDraft:
     owner: the principal of the agent that did the work. goal, situation and the
     claims' texts are what recall searches. how: a strategy or a result,
     joined by the count and root digest of the recorded steps under `steps`. checks: the specs that ran; verdicts: what they said
-    (matched by digest; only they move trust). used: the packs recalled for this
-    task, each counted and linked. parents: lineage as (digest, relation).
+    (matched by digest; only they move trust). recalled: the packs that recall gave
+    this task; withheld: what it would have given a held-out one. used: those of the
+    recalled that the work is based on, each counted and linked. parents: lineage as (digest, relation).
     id: of an existing pack, to write its next revision.
     """
 
@@ -203,6 +204,8 @@ class PackDraft:
     source: Source = "real"
     status: Status = "candidate"
     used: tuple[PackRef, ...] = ()
+    recalled: tuple[PackRef, ...] = ()
+    withheld: tuple[PackRef, ...] = ()
     parents: tuple[tuple[str, Relation], ...] = ()
     id: str | None = None
     span_id: str | None = None

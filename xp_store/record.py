@@ -20,6 +20,7 @@ from .drafts import UNRELATED, PackDraft, PackRef, Rights, StepDraft
 from .errors import DraftInvalidError, PackForgottenError, PackNotFoundError, RightsError
 from .evidence import count_use, move_trust, write_verdicts
 from .ledger import CONTENT, JSON_CONTENT, append_entry, content_digest
+from .reuse import count_recalls
 from .rights import checked, inherit, key_of, rights_of, shared
 from .trust import TrustRule
 
@@ -338,6 +339,8 @@ def _write_evidence(
         connection.executemany(_INSERT_EDGE, edges)
     for used in dict.fromkeys(used.id for used in draft.used):
         count_use(connection, used, draft.tenant, "used", ref.digest, at)
-        if draft.outcome.verdict == "pass":
-            count_use(connection, used, draft.tenant, "won", ref.digest, at)
+        if draft.outcome.verdict != "unknown":
+            became = "won" if draft.outcome.verdict == "pass" else "lost"
+            count_use(connection, used, draft.tenant, became, ref.digest, at)
+    count_recalls(connection, draft, ref, at)
     return evidence

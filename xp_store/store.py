@@ -8,6 +8,7 @@ meet, and every question is scoped to a tenant before anything is looked up.
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,7 +37,8 @@ from .migration import upgrade
 from .outbox import Indexer
 from .recall import EXACT_LIMIT
 from .record import pack_rows
-from .rights import Request
+from .reuse import Reuse, reuse_of
+from .rights import Request, require, rights_of
 from .scope import RECALL, Scope
 from .tables import (
     CHECK_COLUMNS,
@@ -364,6 +366,22 @@ class PackStore:
             "pack_id = ? AND rev = ? ORDER BY row_id",
             (pack.id, pack.rev),
         )
+
+    async def stats(
+        self, *, tenant: str = DEFAULT_TENANT, family: str | None = None
+    ) -> list[Reuse]:
+        """How a tenant's packs were reused and what that did, by family."""
+        return await self._database.read(lambda connection: reuse_of(connection, tenant, family))
+
+    async def require(self, pack: Pack, request: Request) -> None:
+        """Return when the pack's rights allow `request`.
+
+        Raises:
+            RightsError: They do not, with the reason.
+        """
+        asked = replace(request, at=self._clock())
+        rights, what = rights_of(pack.rights), f"the pack {pack.id!r}"
+        await anyio.to_thread.run_sync(require, rights, asked, what)
 
     async def count(self, *, tenant: str | None = None) -> int:
         """How many packs there are, in their newest revisions; of all tenants for None."""
