@@ -228,14 +228,17 @@ class AgentApp:
         security: TransportSecuritySettings,
         entry: str = "",
         pages: Mapping[str, PageOf] = MappingProxyType({}),
+        beside: Mapping[str, Server[Any]] = MappingProxyType({}),
     ) -> None:
         self._servers = dict(servers)
         self._endpoints = {
-            name: McpEndpoint(server, security, LARGEST_REQUEST) for name, server in servers.items()
+            name: McpEndpoint(server, security, LARGEST_REQUEST)
+            for name, server in {**servers, **beside}.items()
         }
         self._routes: dict[str, ASGIApp] = {
             path: json_page(page_of, security) for path, page_of in pages.items()
         }
+        self._routes |= {path: self._endpoints[path] for path in beside}
         self._below: dict[str, ASGIApp] = {}
         for name, server in servers.items():
             self._routes[f"/agents/{name}/mcp"] = self._endpoints[name]
@@ -297,13 +300,16 @@ def agent_app(
     allowed_origins: Sequence[str] = LOOPBACK_ORIGINS,
     entry: str = "",
     pages: Mapping[str, PageOf] = MappingProxyType({}),
+    beside: Mapping[str, Server[Any]] = MappingProxyType({}),
 ) -> AgentApp:
     """Serve the agents of `servers`, by name, and their cards.
 
     entry: the agent whose card stands at the root; without one, the only agent's.
-    pages: further JSON pages by path, under the same Host and Origin checks.
+    pages: further JSON pages by path, under the same Host and Origin checks; beside: MCP
+    servers that are no agents, by path.
     """
-    return AgentApp(servers, cards, _security(allowed_hosts, allowed_origins), entry, pages)
+    security = _security(allowed_hosts, allowed_origins)
+    return AgentApp(servers, cards, security, entry, pages, beside)
 
 
 def card_page(card_of: CardOf, security: TransportSecuritySettings | None = None) -> ASGIApp:

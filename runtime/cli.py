@@ -18,6 +18,18 @@ import typer
 from repertory import __version__
 
 from .exits import Exit, explain
+from .options import (
+    DEFAULT_MANIFEST,
+    File,
+    Json,
+    Limit,
+    Manifest,
+    Store,
+    Task,
+    Within,
+    example,
+)
+from .xp import xp
 
 app = typer.Typer(
     name="repertory",
@@ -30,41 +42,17 @@ app = typer.Typer(
         "4 something around it is missing, 130 interrupted."
     ),
 )
-xp = typer.Typer(no_args_is_help=True, help="Find and show experience packs.")
 models = typer.Typer(no_args_is_help=True, help="The embedded models' files.")
 keys = typer.Typer(no_args_is_help=True, help="API keys of those who may call a served network.")
 app.add_typer(xp, name="xp", rich_help_panel="Look")
 app.add_typer(models, name="models", rich_help_panel="Set up")
 app.add_typer(keys, name="keys", rich_help_panel="Set up")
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The manifest.", show_default=False)]
-Manifest = Annotated[
-    Path,
-    typer.Option("--manifest", "-m", envvar="REPERTORY_MANIFEST", help="The manifest."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Task = Annotated[
-    str, typer.Argument(metavar="TASK", help="A task's id, or enough of it to be the only one.")
-]
-Within = Annotated[
-    float | None, typer.Option("--within", min=0.1, help="Give up waiting after these seconds.")
-]
-Store = Annotated[
-    str, typer.Option("--store", help="Another store than the manifest's, as sqlite:///FILE.")
-]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
-
-DEFAULT_MANIFEST = Path("network.yaml")
-
 # Entry points of this group name functions `add(app, runner)`; see simulators/commands.py.
 COMMANDS = "repertory.commands"
 
 _debug = False
 _added = False
-
-
-def _example(*lines: str) -> str:
-    return "\n\n".join(f"[dim]$ {line}[/dim]" for line in lines)
 
 
 def _version(wanted: bool) -> None:
@@ -92,7 +80,7 @@ def _root(
 
 @app.command(
     rich_help_panel="Work",
-    epilog=_example("repertory run network.yaml --input inbox/", "repertory run network.yaml"),
+    epilog=example("repertory run network.yaml --input inbox/", "repertory run network.yaml"),
 )
 def run(
     file: File,
@@ -123,7 +111,7 @@ def run(
     raise typer.Exit(run_network(file, input or [], message or [], store, wait, again, as_json))
 
 
-@app.command(rich_help_panel="Work", epilog=_example("repertory serve network.yaml --port 8420"))
+@app.command(rich_help_panel="Work", epilog=example("repertory serve network.yaml --port 8420"))
 def serve(
     file: File,
     host: Annotated[str, typer.Option(help="Default: the manifest's.")] = "",
@@ -140,7 +128,7 @@ def serve(
     raise typer.Exit(serve_network(file, host, port, replica, store, as_json))
 
 
-@app.command(rich_help_panel="Work", epilog=_example("repertory ask desk 'What is still open?'"))
+@app.command(rich_help_panel="Work", epilog=example("repertory ask desk 'What is still open?'"))
 def ask(
     agent: Annotated[str, typer.Argument(help="The agent's name.")],
     text: Annotated[str, typer.Argument(help="The message; '-' reads it from standard input.")],
@@ -158,7 +146,7 @@ def ask(
 
 @app.command(
     rich_help_panel="Work",
-    epilog=_example("repertory answer 0198c5 approve", "repertory answer 0198c5 refuse --later"),
+    epilog=example("repertory answer 0198c5 approve", "repertory answer 0198c5 refuse --later"),
 )
 def answer(
     task: Task,
@@ -176,7 +164,7 @@ def answer(
     raise typer.Exit(answer_task(manifest, task, text, later, store, as_json))
 
 
-@app.command(rich_help_panel="Work", epilog=_example("repertory cancel 0198c5"))
+@app.command(rich_help_panel="Work", epilog=example("repertory cancel 0198c5"))
 def cancel(
     task: Task, manifest: Manifest = DEFAULT_MANIFEST, store: Store = "", as_json: Json = False
 ) -> None:
@@ -188,7 +176,7 @@ def cancel(
 
 @app.command(
     rich_help_panel="Look",
-    epilog=_example("repertory tasks --waiting", "repertory tasks --state failed --json"),
+    epilog=example("repertory tasks --waiting", "repertory tasks --state failed --json"),
 )
 def tasks(
     manifest: Manifest = DEFAULT_MANIFEST,
@@ -206,7 +194,7 @@ def tasks(
 
 
 @app.command(
-    rich_help_panel="Look", epilog=_example("repertory watch", "repertory watch 0198c5 --json")
+    rich_help_panel="Look", epilog=example("repertory watch", "repertory watch 0198c5 --json")
 )
 def watch(
     task: Annotated[
@@ -222,7 +210,7 @@ def watch(
     raise typer.Exit(watch_tasks(manifest, task, store, as_json))
 
 
-@app.command(rich_help_panel="Look", epilog=_example("repertory trace 0198c5"))
+@app.command(rich_help_panel="Look", epilog=example("repertory trace 0198c5"))
 def trace(
     task: Task, manifest: Manifest = DEFAULT_MANIFEST, store: Store = "", as_json: Json = False
 ) -> None:
@@ -232,45 +220,7 @@ def trace(
     raise typer.Exit(trace_task(manifest, task, store, as_json))
 
 
-@xp.command("find", epilog=_example("repertory xp find 'invoice whose sum is wrong'"))
-def xp_find(
-    query: Annotated[str, typer.Argument(help="What to look for, in words.")],
-    manifest: Manifest = DEFAULT_MANIFEST,
-    family: Annotated[str, typer.Option(help="Only packs of this family.")] = "",
-    limit: Limit = 8,
-    store: Store = "",
-    as_json: Json = False,
-) -> None:
-    """Find packs by meaning and by words, each with why it was found."""
-    from .cli_xp import find_packs
-
-    raise typer.Exit(find_packs(manifest, query, family, limit, store, as_json))
-
-
-@xp.command("show", epilog=_example("repertory xp show 0198c5"))
-def xp_show(
-    pack: Annotated[str, typer.Argument(metavar="PACK", help="The pack's id.")],
-    manifest: Manifest = DEFAULT_MANIFEST,
-    store: Store = "",
-    as_json: Json = False,
-) -> None:
-    """Show a pack: its goal, why, how, outcome and checks."""
-    from .cli_xp import show_pack
-
-    raise typer.Exit(show_pack(manifest, pack, store, as_json))
-
-
-@xp.command("reindex", epilog=_example("repertory xp reindex"))
-def xp_reindex(
-    manifest: Manifest = DEFAULT_MANIFEST, store: Store = "", as_json: Json = False
-) -> None:
-    """Build the vector index again from the database, which is the truth."""
-    from .cli_xp import reindex_packs
-
-    raise typer.Exit(reindex_packs(manifest, store, as_json))
-
-
-@app.command(rich_help_panel="Look", epilog=_example("repertory audit -m network.yaml"))
+@app.command(rich_help_panel="Look", epilog=example("repertory audit -m network.yaml"))
 def audit(
     manifest: Manifest = DEFAULT_MANIFEST,
     limit: Limit = 50,
@@ -283,7 +233,7 @@ def audit(
     raise typer.Exit(show_audit(manifest, limit, store, as_json))
 
 
-@keys.command("add", epilog=_example("repertory keys add ide --can clerk --days 90"))
+@keys.command("add", epilog=example("repertory keys add ide --can clerk --days 90"))
 def keys_add(
     name: Annotated[str, typer.Argument(help="Whom it is for.")],
     manifest: Manifest = DEFAULT_MANIFEST,
@@ -302,7 +252,7 @@ def keys_add(
     raise typer.Exit(add_key(manifest, name, tenant, can or [], days, store, as_json))
 
 
-@keys.command("list", epilog=_example("repertory keys list"))
+@keys.command("list", epilog=example("repertory keys list"))
 def keys_list(
     manifest: Manifest = DEFAULT_MANIFEST, store: Store = "", as_json: Json = False
 ) -> None:
@@ -312,7 +262,7 @@ def keys_list(
     raise typer.Exit(list_keys(manifest, store, as_json))
 
 
-@keys.command("revoke", epilog=_example("repertory keys revoke ide"))
+@keys.command("revoke", epilog=example("repertory keys revoke ide"))
 def keys_revoke(
     name: Annotated[str, typer.Argument(help="Its name or its id.")],
     manifest: Manifest = DEFAULT_MANIFEST,
@@ -325,7 +275,7 @@ def keys_revoke(
     raise typer.Exit(revoke_key(manifest, name, store, as_json))
 
 
-@models.command("list", epilog=_example("repertory models list"))
+@models.command("list", epilog=example("repertory models list"))
 def models_list(as_json: Json = False) -> None:
     """List the embedded models' files, and which are on this machine."""
     from .cli_models import list_models
@@ -333,7 +283,7 @@ def models_list(as_json: Json = False) -> None:
     raise typer.Exit(list_models(as_json))
 
 
-@models.command("install", epilog=_example("repertory models install"))
+@models.command("install", epilog=example("repertory models install"))
 def models_install(
     names: Annotated[list[str] | None, typer.Argument(help="Default: all.")] = None,
     as_json: Json = False,
@@ -344,7 +294,7 @@ def models_install(
     raise typer.Exit(install_models(names or [], as_json))
 
 
-@models.command("status", epilog=_example("repertory models status -m network.yaml"))
+@models.command("status", epilog=example("repertory models status -m network.yaml"))
 def models_status(manifest: Manifest = DEFAULT_MANIFEST, as_json: Json = False) -> None:
     """Ask every model of the manifest whether it answers, and what it can do."""
     from .cli_models import probe_models
@@ -352,7 +302,7 @@ def models_status(manifest: Manifest = DEFAULT_MANIFEST, as_json: Json = False) 
     raise typer.Exit(probe_models(manifest, as_json))
 
 
-@app.command(rich_help_panel="Set up", epilog=_example("repertory check network.yaml"))
+@app.command(rich_help_panel="Set up", epilog=example("repertory check network.yaml"))
 def check(file: File, as_json: Json = False) -> None:
     """Say everything that is wrong with a manifest, without starting anything."""
     from .cli_check import check_file
@@ -360,7 +310,7 @@ def check(file: File, as_json: Json = False) -> None:
     raise typer.Exit(check_file(file, as_json))
 
 
-@app.command(rich_help_panel="Set up", epilog=_example("repertory schema > network.schema.json"))
+@app.command(rich_help_panel="Set up", epilog=example("repertory schema > network.schema.json"))
 def schema() -> None:
     """Print the manifest's JSON Schema, for editors."""
     from .cli_check import print_schema
@@ -368,7 +318,7 @@ def schema() -> None:
     raise typer.Exit(print_schema())
 
 
-@app.command(rich_help_panel="Set up", epilog=_example("repertory doctor network.yaml"))
+@app.command(rich_help_panel="Set up", epilog=example("repertory doctor network.yaml"))
 def doctor(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A manifest.")] = None,
     store: Store = "",

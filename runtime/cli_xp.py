@@ -1,7 +1,8 @@
-"""`repertory xp`: the experience packs of a network, found, shown and indexed anew."""
+"""`repertory xp find`, `show` and `reindex`: packs looked for, shown and indexed anew."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,20 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from repertory.xp_store import (
+    PARTS,
     Check,
     CheckVerdict,
     Edge,
-    Hit,
     Pack,
     PackNotFoundError,
     PackStore,
+    Recall,
+    Request,
     Step,
+    candidate_data,
+    hit_data,
     open_pack_store,
+    pack_data,
 )
 
 from .chosen import Chosen, choose, reading
@@ -40,91 +46,133 @@ async def packs_of(
     async with (
         reading(chosen) as journal,
         open_pack_store(
-            journal.database, embedder=open_embedder(chosen.manifest), index=index
+            journal.database,
+            embedder=open_embedder(chosen.manifest),
+            index=index,
+            beside=chosen.index,
         ) as packs,
     ):
         yield packs
 
 
-def find_packs(path: Path, query: str, family: str, limit: int, store: str, as_json: bool) -> int:
-    """Print the packs that fit a query, each with the reasons."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is looked for, by whom it may be found, and how much of it."""
+
+    query: str
+    family: str
+    limit: int
+    tokens: int | None
+    purpose: str
+    tenant: str
+
+
+def find_packs(path: Path, question: Question, explain: bool, store: str, as_json: bool) -> int:
+    """Print the packs that fit a question, each with the reasons."""
     screen, chosen = Screen(json=as_json), choose(path, store)
 
-    async def find() -> list[Hit]:
+    async def find() -> Recall:
         async with packs_of(screen, chosen) as packs:
-            return await packs.recall(query, family=family or None, limit=limit)
+            return await packs.explain(
+                question.query,
+                tenant=question.tenant,
+                family=question.family or None,
+                request=Request("recall", purpose=question.purpose),
+                limit=question.limit,
+                tokens=question.tokens,
+            )
 
-    hits = run(find)
+    answer = run(find)
     if screen.json:
-        screen.document({"query": query, "hits": [_hit_data(hit) for hit in hits]})
+        data: dict[str, Any] = {
+            "query": question.query,
+            "hits": [hit_data(hit) for hit in answer.hits],
+            "silence": answer.silence,
+        }
+        if explain:
+            data["how"], data["terms"] = answer.how, answer.terms
+            data["floor"] = answer.floor
+            data["considered"] = [candidate_data(each) for each in answer.considered]
+        screen.document(data)
         return Exit.DONE
-    if not hits:
-        screen.out.print(Text("nothing in the store fits this"))
-        return Exit.DONE
-    rows = [
-        (
-            hit.pack.id[-_SHORT_ID:] if screen.out.is_terminal else hit.pack.id,
-            f"{hit.score:.2f}",
-            hit.pack.family,
-            hit.pack.status,
-            short(hit.pack.goal, 60),
-            str(hit.reasons),
-        )
-        for hit in hits
-    ]
-    screen.out.print(grid(("pack", "score>", "family", "status", "goal", "found by"), rows))
+    if answer.silence:
+        screen.out.print(Text(answer.silence))
+    else:
+        rows = [
+            (
+                hit.pack.id[-_SHORT_ID:] if screen.out.is_terminal else hit.pack.id,
+                f"{hit.score:.2f}",
+                hit.pack.family,
+                hit.pack.status,
+                short(hit.pack.goal, 60),
+                str(hit.reasons),
+            )
+            for hit in answer.hits
+        ]
+        screen.out.print(grid(("pack", "score>", "family", "status", "goal", "found by"), rows))
+    if explain:
+        screen.out.print(_explained(answer))
     return Exit.DONE
 
 
-def _hit_data(hit: Hit) -> dict[str, Any]:
-    pack = hit.pack
-    return {
-        "id": pack.id,
-        "rev": pack.rev,
-        "score": hit.score,
-        "family": pack.family,
-        "status": pack.status,
-        "goal": pack.goal,
-        "trust": pack.trust,
-        "outcome": pack.outcome,
-        "reasons": hit.reasons,
-    }
+def _explained(answer: Recall) -> RenderableType:
+    """The words, the way the vectors were searched, and what became of each candidate."""
+    led = ", ".join(f"{word} ({packs})" for word, packs, asked in answer.terms if asked)
+    left = ", ".join(f"{word} ({packs})" for word, packs, asked in answer.terms if not asked)
+    floor = answer.floor
+    lines = [
+        f"words searched for, and in how many packs they are: {led or 'none'}",
+        f"words left out, unknown or too common: {left or 'none'}",
+        f"vectors: {answer.how}",
+        f"needed: a cosine of {floor.cosine:.2f}, or words that tell {floor.overlap:.0%} of the question",
+    ]
+    rows = [
+        (
+            each.id[-_SHORT_ID:],
+            f"{each.score:.2f}",
+            "" if each.reasons.cosine is None else f"{each.reasons.cosine:.2f}",
+            f"{each.reasons.overlap:.0%}",
+            each.fate,
+            short(each.goal, 60),
+        )
+        for each in answer.considered
+    ]
+    table = grid(("pack", "score>", "cosine>", "words>", "became", "goal"), rows, title="looked at")
+    return Group(*(Text(line) for line in lines), table)
 
 
-def show_pack(path: Path, given: str, store: str, as_json: bool) -> int:
-    """Print one pack whole."""
+def show_pack(
+    path: Path, given: str, parts: frozenset[str], tenant: str, store: str, as_json: bool
+) -> int:
+    """Print one pack, whole or the parts that are named."""
     screen, chosen = Screen(json=as_json), choose(path, store)
+    wanted = parts or PARTS
 
-    async def read() -> tuple[Pack, list[Step], list[Check], list[CheckVerdict], list[Edge]]:
+    async def read() -> tuple[dict[str, Any], RenderableType]:
         async with packs_of(screen, chosen) as packs:
-            pack = await _one(packs, given)
-            return (
+            pack = await one_pack(packs, given, tenant)
+            await packs.require(pack, Request("read"))
+            drawn = _drawn(
                 pack,
                 await packs.steps(pack),
                 await packs.checks(pack),
                 await packs.verdicts(pack),
                 await packs.edges(pack),
+                wanted,
             )
+            return await pack_data(packs, pack, wanted), drawn
 
-    pack, steps, checks, verdicts, edges = run(read)
-    data = {
-        **pack.model_dump(mode="json"),
-        "trust": pack.trust,
-        "steps": [step.model_dump(mode="json") for step in steps],
-        "checks": [check.model_dump(mode="json") for check in checks],
-        "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
-        "edges": [edge.model_dump(mode="json") for edge in edges],
-    }
-    screen.result(data, _drawn(pack, steps, checks, verdicts, edges))
+    data, drawn = run(read)
+    screen.result(data, drawn)
     return Exit.DONE
 
 
-async def _one(packs: PackStore, given: str) -> Pack:
+async def one_pack(packs: PackStore, given: str, tenant: str) -> Pack:
     """The pack of an id, or of the end or beginning of one."""
     try:
-        return await packs.get(given)
+        return await packs.get(given, tenant=tenant)
     except PackNotFoundError:
-        listed = await packs.find(limit=100_000)
+        listed = await packs.find(tenant=tenant, limit=100_000)
         near = [p for p in listed if given and (p.id.endswith(given) or p.id.startswith(given))]
         if len(near) > 1:
             several = ", ".join(pack.id for pack in near[:5])
@@ -140,46 +188,72 @@ def _drawn(
     checks: list[Check],
     verdicts: list[CheckVerdict],
     edges: list[Edge],
+    wanted: frozenset[str],
 ) -> RenderableType:
-    names = {check.digest: check.name for check in checks}
-    head = grid(
-        ("", ""),
-        [
-            ("pack", f"{pack.id} rev {pack.rev}"),
-            ("goal", pack.goal),
-            ("family", f"{pack.family}, {pack.kind}, {pack.status}"),
-            ("trust", f"{pack.trust:.2f} after {pack.uses} uses, {pack.wins} wins"),
-            ("outcome", _facts(pack.outcome)),
-            ("valid", f"{pack.valid_from:%Y-%m-%d} to {pack.valid_to or 'now'}"),
-        ],
-    )
-    parts: list[RenderableType] = [head]
-    for claim in pack.why:
-        parts.append(Text(f"why: {claim.get('text', claim)}"))
-    rows = [
-        (
-            step.seq,
-            step.agent,
-            f"{step.action.get('kind', '')} {step.action.get('name', '')}".strip(),
-            short(step.observation, 80),
-            "error" if step.is_error else "",
-        )
-        for step in steps
-    ]
-    parts.append(grid(("step>", "agent", "action", "observed", ""), rows, title="how"))
-    if verdicts:
+    parts: list[RenderableType] = [_head(pack)]
+    if "why" in wanted:
+        parts += [Text(_claim(claim, steps)) for claim in pack.why]
+    if "how" in wanted:
+        rows = [
+            (
+                step.seq + 1,
+                step.agent,
+                f"{step.action.get('kind', '')} {step.action.get('name', '')}".strip(),
+                short(step.observation, 80),
+                "error" if step.is_error else "",
+            )
+            for step in steps
+        ]
+        parts.append(grid(("step>", "agent", "action", "observed", ""), rows, title="how"))
+        came = {name: value for name, value in pack.how.items() if name != "steps"}
+        if came:
+            parts.append(Text(f"came of it: {short(str(came), 400)}"))
+    if "checks" in wanted and (checks or verdicts):
+        names = {check.digest: check.name for check in checks}
         told = [
             (
                 names.get(verdict.check_digest, verdict.check_digest[:_SHORT_ID]),
                 {True: "passed", False: "failed", None: "not run"}[verdict.passed],
+                "counted" if verdict.counted else "not counted",
+                f"{verdict.at:%Y-%m-%d %H:%M}",
             )
             for verdict in verdicts
         ]
-        parts.append(grid(("check", "verdict"), told, title="checks"))
-    if edges:
-        lines = [(edge.rel, edge.parent, edge.child) for edge in edges]
+        parts.append(grid(("check", "verdict", "for trust", "when"), told, title="checks"))
+    if "lineage" in wanted and edges:
+        lines = [(edge.rel, _own(edge.parent, pack), _own(edge.child, pack)) for edge in edges]
         parts.append(grid(("line", "from", "to"), lines, title="lineage"))
     return Group(*parts)
+
+
+def _head(pack: Pack) -> RenderableType:
+    rights = pack.rights
+    reuse = f"recalled {pack.recalled}, used {pack.uses}, won {pack.wins}"
+    return grid(
+        ("", ""),
+        [
+            ("pack", f"{pack.id} rev {pack.rev}"),
+            ("goal", pack.goal),
+            ("family", f"{pack.family}, {pack.kind}, {pack.layer}, {pack.status}"),
+            ("made by", f"{pack.owner}, {pack.source}"),
+            ("trust", f"{pack.trust:.2f}"),
+            ("reuse", f"{reuse}, helped {pack.helped}, harmed {pack.harmed}"),
+            ("outcome", _facts(pack.outcome)),
+            ("valid", f"{pack.valid_from:%Y-%m-%d} to {pack.valid_to or 'now'}"),
+            ("rights", f"{rights.get('licence', '')}, {rights.get('classification', '')}"),
+        ],
+    )
+
+
+def _claim(claim: dict[str, Any], steps: list[Step]) -> str:
+    place = {step.digest: step.seq + 1 for step in steps}
+    seen = [str(place[each]) for each in claim.get("evidence", ()) if each in place]
+    told = f" (step {', '.join(seen)})" if seen else ""
+    return f"why: {claim.get('text', claim)}{told}"
+
+
+def _own(digest: str, pack: Pack) -> str:
+    return "this pack" if digest == pack.digest else digest[:_SHORT_ID]
 
 
 def _facts(data: dict[str, Any]) -> str:

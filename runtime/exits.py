@@ -18,7 +18,7 @@ from repertory.agents import (
     ToolServerError,
 )
 from repertory.protocol import LinkError, RepertoryError, TaskNotFoundError
-from repertory.xp_store import PackNotFoundError, StoreError
+from repertory.xp_store import BundleError, PackNotFoundError, RightsError, StoreError
 
 from .errors import InputError, KindError, ManifestError, PolicyError, PortInUseError
 
@@ -44,6 +44,8 @@ _EXIT_OF: tuple[tuple[type[RepertoryError], Exit], ...] = (
     (ToolNotFoundError, Exit.USAGE),
     (TaskNotFoundError, Exit.USAGE),
     (PackNotFoundError, Exit.USAGE),
+    (BundleError, Exit.USAGE),
+    (RightsError, Exit.USAGE),
     (PortInUseError, Exit.ENVIRONMENT),
     (StoreError, Exit.ENVIRONMENT),
     (ModelUnavailableError, Exit.ENVIRONMENT),

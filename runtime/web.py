@@ -5,6 +5,7 @@
     /agents/{name}/rest/…                           A2A's HTTP+JSON
     /agents/{name}/.well-known/agent-card.json      an agent's card
     /.well-known/agent-card.json                    the entry agent's card
+    /experience/mcp                                 the packs, as an MCP server
     /health                                         what runs, as JSON
 
 The app is plain ASGI: `serve` runs it on a socket, a host program mounts it
@@ -15,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import anyio
@@ -42,6 +43,7 @@ from repertory.protocol import (
     agent_app,
     agent_server,
 )
+from repertory.xp_store import experience_server
 
 from .admission import authentication_of, require_guarded, signer_of
 from .audit import AuditEntry
@@ -55,6 +57,9 @@ from .webhooks import JournalWebhooks
 
 Served = Network | Replica
 """What is put under HTTP: a network, or a replica beside the process that runs it."""
+
+
+EXPERIENCE: Final = "/experience/mcp"
 
 
 class TracedService:
@@ -148,6 +153,9 @@ def network_app(
         allowed_origins=allowed_origins,
         entry=entry if entry in cards else "",
         pages={"/health": lambda: {"network": network.name, "agents": network.agents}},
+        beside=(
+            {EXPERIENCE: experience_server(network.packs)} if isinstance(network, Network) else {}
+        ),
     )
 
     async def tell(refusal: Refusal) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .record import pack_rows
     from .reuse import Reuse, Share
     from .rights import Decision, Request, allowed_keys, inherit, permits
-    from .server import candidate_data, experience_server, hit_data, pack_data
+    from .server import PARTS, candidate_data, experience_server, hit_data, pack_data
     from .store import PackStore, open_pack_store
     from .tables import Check, CheckVerdict, Edge, LedgerEntry, Pack, Step
     from .transfer import export_packs, import_packs
@@ -87,6 +87,7 @@ _MODULE_OF = {
     "MiniLM": "embedder",
     "Origin": "drafts",
     "Outcome": "drafts",
+    "PARTS": "server",
     "Pack": "tables",
     "PackDraft": "drafts",
     "PackForgottenError": "errors",
@@ -138,6 +139,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "PARTS",
     "SMOLLM2",
     "WEIGHTS",
     "AdmissionStatus",

@@ -252,8 +252,10 @@ class _Desk:
         fault = _fault(params.name, given)
         if fault:
             return _refused(fault)
+        identity = _caller(context)
         try:
-            answer = await self._tools[params.name](given, _caller(context))
+            _allow(identity, params.name)
+            answer = await self._tools[params.name](given, identity)
         except RepertoryError as error:
             return _refused(str(error))
         text = orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode()
@@ -264,7 +266,10 @@ class _Desk:
     async def list_resources(
         self, context: Context, _: PaginatedRequestParams | None
     ) -> ListResourcesResult:
-        packs = await self._store.find(tenant=_caller(context).tenant, limit=_LISTED)
+        identity = _caller(context)
+        if not identity.capabilities.permits("experience.show"):
+            return ListResourcesResult(resources=[])
+        packs = await self._store.find(tenant=identity.tenant, limit=_LISTED)
         return ListResourcesResult(
             resources=[
                 Resource(
@@ -307,6 +312,7 @@ class _Desk:
         if not uri.startswith(_PACKS) or not wanted or face not in ("", "card"):
             raise MCPError(INVALID_PARAMS, f"no resource {uri!r} here", {"uri": uri})
         try:
+            _allow(identity, "show")
             pack = await self._readable(wanted, identity)
             if face:
                 text, kind = await self._card(pack), "text/markdown"
@@ -389,6 +395,11 @@ class _Desk:
                 pack, await store.steps(pack), await store.checks(pack), await store.edges(pack)
             )
         )
+
+
+def _allow(identity: Identity, tool: str) -> None:
+    # A key that is for one agent is not for what all of them have learned.
+    identity.capabilities.require(f"experience.{tool}", principal=identity.principal)
 
 
 def _caller(context: Context) -> Identity:
