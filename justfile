@@ -25,7 +25,7 @@ lint:
 # Check the types of the package, the tests and the examples, by both checkers
 types:
     mypy -p repertory -p tests -p benchmarks
-    for example in examples/*/; do mypy "$example" || exit 1; done
+    for example in $(dirname examples/*/*.py | sort -u); do mypy "$example" || exit 1; done
     pyright
 
 # Check that imports go strictly down and through the doors
