@@ -47,6 +47,7 @@ SYSTEMS = (
     System("mcp", "MCP 2026-07-28", "the Model Context Protocol's specification"),
     System("goalfymax", "GoalfyMax", "Experience Packs; its digest, its own text could not be had"),
     System("egs", "EGS", "simulating audiences, Liu et al. 2023; its text could not be had whole"),
+    System("xpeerd", "xPeerd", "simulated peer review, Saqr 2025; its text could not be had whole"),
     System("otp", "Erlang/OTP", "the supervisor's documentation"),
     System("otel", "OpenTelemetry", "the conventions for generative AI, in development"),
 )
@@ -271,6 +272,41 @@ CLAIMS = (
         "otel:content",
         "runtime",
         "What was said stays out of spans unless it is asked for.",
+    ),
+    Claim(
+        "xpeerd:units",
+        "simulators",
+        "Every unit of a manuscript is the slice of its page that it says it is.",
+    ),
+    Claim(
+        "xpeerd:anchors",
+        "simulators",
+        "A point of a review stands only on an anchor that a machine found on its page.",
+    ),
+    Claim(
+        "xpeerd:grounded",
+        "simulators",
+        "Claims and critiques are weighed by the grounded extension, whatever their order.",
+    ),
+    Claim(
+        "xpeerd:integrity",
+        "simulators",
+        "Planted errors of sixteen kinds are found, and hardly anything else is flagged.",
+    ),
+    Claim(
+        "xpeerd:decision",
+        "simulators",
+        "A recommendation is the first of four rules that holds, shown with its numbers.",
+    ),
+    Claim(
+        "xpeerd:guards",
+        "simulators",
+        "A report that fails one of its guards is not exported.",
+    ),
+    Claim(
+        "xpeerd:reproducible",
+        "simulators",
+        "The same manuscript and profile give the same bytes, also after a kill.",
     ),
 )
 

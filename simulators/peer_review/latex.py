@@ -230,7 +230,7 @@ def _plain(text: str) -> str:
         )
     for command, sign in sorted(_SIGNS.items(), key=lambda pair: -len(pair[0])):
         if command[-1].isalpha():
-            text = re.sub(re.escape(command) + r"(?![A-Za-z])\s?", sign, text)
+            text = re.sub(re.escape(command) + r"(?![A-Za-z])\s?", sign.replace("\\", r"\\"), text)
         else:
             text = text.replace(command, sign)
     text = re.sub(r"\\(?:d?frac)\s*" + _ARGUMENT + r"\s*" + _ARGUMENT, r"(\1)/(\2)", text)

@@ -31,7 +31,7 @@ _ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Reported:
     """A statistic with its degrees of freedom and the p printed beside it."""
 
     kind: str
@@ -66,7 +66,7 @@ def tail(kind: str, df: tuple[float, ...], value: float) -> float:
     return 2 * float(special.stdtr(df[0], -abs(t)))
 
 
-def bounds(test: Test) -> tuple[float, float]:
+def bounds(test: Reported) -> tuple[float, float]:
     """The least and the greatest p that a statistic printed like this can have."""
     value = abs(float(test.value))
     half = 0.5 * 10.0 ** -len(test.value.partition(".")[2])
@@ -74,7 +74,7 @@ def bounds(test: Test) -> tuple[float, float]:
     return tail(test.kind, test.df, top), tail(test.kind, test.df, max(0.0, value - half))
 
 
-def is_consistent(test: Test, low: float, high: float) -> bool:
+def is_consistent(test: Reported, low: float, high: float) -> bool:
     """Whether the printed p can be one between `low` and `high`."""
     if test.relation == "ns":
         return high > _ALPHA
@@ -111,7 +111,7 @@ def check_p_values(manuscript: Manuscript) -> Findings:
     return findings
 
 
-def _test(found: re.Match[str]) -> Test | None:
+def _test(found: re.Match[str]) -> Reported | None:
     kind = next(k for k in ("t", "F", "chi", "r", "z", "t2") if found[k])
     value = re.sub(r"\s", "", found[f"{kind}_value"]).replace("−", "-").replace("–", "-")
     df: tuple[float, ...] = ()
@@ -128,14 +128,14 @@ def _test(found: re.Match[str]) -> Test | None:
     p = re.sub(r"[×x]10\^?-", "e-", p)
     if p and not 0 <= float(p) <= 1:
         return None
-    return Test({"t2": "t"}.get(kind, kind), df, value, relation, p)
+    return Reported({"t2": "t"}.get(kind, kind), df, value, relation, p)
 
 
 def _flag(
     findings: Findings,
     sentence: Sentence,
     found: re.Match[str],
-    test: Test,
+    test: Reported,
     low: float,
     high: float,
 ) -> None:

@@ -14,6 +14,7 @@ _SHORT = (
 _END = re.compile(r"""[.!?](?:["”’)\]]{0,2})(?=\s+["“‘(\[]?[A-Z0-9À-Þ]|\s*$)""")
 _ABBREVIATED = re.compile(rf"(?:^|[\s(\[]){_SHORT}\.$")
 _BROKEN = re.compile(r"([^\W\d_])[-‐]\n\s*(?=[a-zà-ÿ])")
+_NAMED = re.compile(r"[-‐]\n\s*(?=[A-Z0-9])")
 # Compounds keep their hyphen when a line breaks at it; these first parts are seldom cut words.
 _COMPOUND = re.compile(
     r"(?:^|[^\w-])(?:self|cross|high|low|well|state|two|three|four|half|large|small|long|short|data|real"
@@ -53,6 +54,13 @@ def flatten(text: str) -> Flat:
             index = broken.end()
             continue
         char = text[index]
+        named = _NAMED.match(text, index) if char in "-‐" and kept and kept[-1].isalpha() else None
+        if named:
+            # "GPT-" and "4" on two lines are one name.
+            kept.append(char)
+            at.append(index)
+            index = named.end()
+            continue
         if char.isspace():
             start = index
             while index < len(text) and text[index].isspace():

@@ -81,7 +81,12 @@ def _row_totals(sums: Findings, manuscript: Manuscript, unit: Unit, rows: Sequen
     for index, total in enumerate(rows):
         if not _TOTAL.fullmatch(total.label.strip("*_ ")):
             continue
-        above = [row for row in rows[since:index] if len(row.cells) == len(total.cells)]
+        # A row without numbers names the columns.
+        above = [
+            row
+            for row in rows[since:index]
+            if len(row.cells) == len(total.cells) and any(cell is not None for cell in row.cells)
+        ]
         if _SUBTOTAL.search(total.label):
             since = index + 1
         for column, printed in enumerate(total.cells):
