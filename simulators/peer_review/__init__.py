@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         Signature,
         Strength,
     )
-    from .review import review
+    from .reviewing import review
 
 _MODULE_OF = {
     "Anchor": "report",
@@ -68,7 +68,7 @@ _MODULE_OF = {
     "render": "batch",
     "report_of": "agents",
     "require_exportable": "guards",
-    "review": "review",
+    "review": "reviewing",
     "triage": "outcome",
     "write_report": "outcome",
 }

@@ -33,7 +33,6 @@ from .manuscript import Manuscript
 from .profiles import Profile, load_profile
 from .prompting import PROMPTS, ask_for_issues
 from .report import CheckCount, Claim, Flag, Graph, Issue, Report
-from .review import assemble
 from .reviewers import (
     evidence_issues,
     integrity_issues,
@@ -41,6 +40,7 @@ from .reviewers import (
     presentation_issues,
     strengths_of,
 )
+from .reviewing import assemble
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -149,7 +149,7 @@ class Reviewer(Agent):
 
     async def handle(self, turn: Turn) -> None:
         manuscript, given = manuscript_of(turn)
-        profile = load_profile(self.options.profile, self.spec.folder)
+        profile = await _thread(load_profile, self.options.profile, self.spec.folder)
         issues = await _thread(self._by_rule, manuscript, profile, given)
         told: list[str] = []
         if self.options.use_model:
@@ -184,7 +184,7 @@ class AreaChair(Agent):
 
     async def handle(self, turn: Turn) -> None:
         manuscript, given = manuscript_of(turn)
-        profile = load_profile(self.options.profile, self.spec.folder)
+        profile = await _thread(load_profile, self.options.profile, self.spec.folder)
         report = await _thread(self._report, manuscript, given, profile)
         await answer(turn, {"verdict": report.decision.verdict}, packed(report))
 

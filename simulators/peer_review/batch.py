@@ -2,37 +2,43 @@
 
 from pathlib import Path
 
+from anyio import to_thread
+
 from repertory.protocol import TaskState
 from repertory.simulators.commands import Run
 
 from .agents import report_of
-from .outcome import Outcome, load_report, stem_of, write_report
+from .outcome import Outcome, Refused, load_report, row_of, stem_of, triage, write_report
 from .pages import write_page, write_pages
 from .report import Report
 from .signing import load_signature
 
 
-def render(run: Run) -> Outcome:
+async def render(run: Run) -> Outcome:
     """Write the report of every manuscript of a run, the pages of the batch, and tell it."""
+    return await to_thread.run_sync(_written, run)
+
+
+def _written(run: Run) -> Outcome:
     folder = Path(str(run.options_of("desk").get("out") or "reviews"))
     reports: list[Report] = []
-    refused: list[tuple[str, str]] = []
+    refused: list[Refused] = []
     for outcome in run.outcomes:
         report = report_of(outcome.task)
         if report is not None and outcome.task.status.state is TaskState.COMPLETED:
-            write_report(report, folder)
             reports.append(report)
-        else:
-            message = outcome.task.status.message
-            words = message.text if message is not None and message.text else "it is not finished"
-            named = words if words.startswith(outcome.name) else f"{outcome.name}: {words}"
-            refused.append((outcome.name, named))
-    told = Outcome(reports, refused, folder, run.seconds)
-    stems = [(report, stem_of(report)) for report in told.reports]
+            continue
+        message = outcome.task.status.message
+        words = message.text if message is not None and message.text else "it is not finished"
+        why = words if words.startswith(outcome.name) else f"{outcome.name}: {words}"
+        refused.append(Refused(outcome.name, why))
+    reports = triage(reports)
+    rows = tuple(row_of(report, write_report(report, folder)) for report in reports)
+    stems = [(report, stem_of(report)) for report in reports]
     signed = {stem: load_signature(folder / f"{stem}.json") for _, stem in stems}
     signatures = {stem: signature for stem, signature in signed.items() if signature}
-    write_pages(folder, stems, refused, signatures)
-    return told
+    write_pages(folder, stems, [(each.name, each.why) for each in refused], signatures)
+    return Outcome(str(folder), rows, tuple(refused))
 
 
 def show_signature(path: Path) -> Path:

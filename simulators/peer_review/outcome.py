@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -14,65 +15,70 @@ from .guards import require_exportable
 from .report import Report
 
 
-class Outcome:
-    """The reports of a run, the files that got none, and where the reports lie."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A reviewed manuscript in one line of the triage. report: the path of its JSON."""
 
-    def __init__(
-        self,
-        reports: Sequence[Report],
-        refused: Sequence[tuple[str, str]],
-        folder: Path,
-        seconds: float,
-    ) -> None:
-        self.reports = triage(reports)
-        self.refused = refused
-        self.folder = folder
-        self.seconds = seconds
+    name: str
+    verdict: str
+    S: float
+    r_f: float
+    major: int
+    minor: int
+    flags: int
+    anchor_rate: float | None
+    digest: str
+    report: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that got no report, and the sentence that says why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The batch by integrity risk, what was refused, and the folder of the reports."""
+
+    folder: str
+    reviewed: tuple[Row, ...]
+    refused: tuple[Refused, ...]
 
     def __rich__(self) -> RenderableType:
         table = Table(box=None, pad_edge=False)
-        for heading in ("manuscript", "recommendation", "S", "risk", "major", "minor", "flags"):
-            table.add_column(
-                heading, justify="left" if heading in {"manuscript", "recommendation"} else "right"
-            )
-        for report in self.reports:
-            majors = sum(issue.severity == "major" for issue in report.issues)
-            table.add_row(
-                report.manuscript.name,
-                report.decision.verdict,
-                f"{report.scores.S:.2f}",
-                f"{report.scores.r_f:.2f}",
-                str(majors),
-                str(len(report.issues) - majors),
-                str(len(report.flags)),
-            )
-        parts: list[RenderableType] = [table] if self.reports else []
-        parts.extend(Text(f"not reviewed: {sentence}") for _, sentence in self.refused)
-        count = len(self.reports)
-        said = f"{count} report{'s' if count != 1 else ''} in {self.folder / 'index.html'}"
+        for heading in ("manuscript", "recommendation"):
+            table.add_column(heading)
+        for heading in ("S", "risk", "major", "minor", "flags"):
+            table.add_column(heading, justify="right")
+        for row in self.reviewed:
+            counts = map(str, (row.major, row.minor, row.flags))
+            table.add_row(row.name, row.verdict, f"{row.S:.2f}", f"{row.r_f:.2f}", *counts)
+        parts: list[RenderableType] = [table] if self.reviewed else []
+        parts.extend(Text(f"not reviewed: {each.why}") for each in self.refused)
+        count = len(self.reviewed)
+        said = f"{count} report{'s' if count != 1 else ''} in {Path(self.folder) / 'index.html'}"
         parts.append(Text(f"{said}; each is advisory until a person signs it"))
         return Group(*parts)
 
-    def as_dict(self) -> dict[str, object]:
-        """The outcome for `--json`."""
-        return {
-            "folder": str(self.folder),
-            "reviewed": [
-                {
-                    "name": report.manuscript.name,
-                    "verdict": report.decision.verdict,
-                    "S": report.scores.S,
-                    "r_f": report.scores.r_f,
-                    "issues": len(report.issues),
-                    "flags": len(report.flags),
-                    "anchor_rate": report.anchor_rate,
-                    "digest": report.digest(),
-                    "report": str(self.folder / f"{stem_of(report)}.json"),
-                }
-                for report in self.reports
-            ],
-            "refused": [{"name": name, "why": why} for name, why in self.refused],
-        }
+
+def row_of(report: Report, path: Path) -> Row:
+    """The line of a report that was written to `path`."""
+    majors = sum(issue.severity == "major" for issue in report.issues)
+    return Row(
+        name=report.manuscript.name,
+        verdict=report.decision.verdict,
+        S=report.scores.S,
+        r_f=report.scores.r_f,
+        major=majors,
+        minor=len(report.issues) - majors,
+        flags=len(report.flags),
+        anchor_rate=report.anchor_rate,
+        digest=report.digest(),
+        report=str(path),
+    )
 
 
 def triage(reports: Sequence[Report]) -> list[Report]:

@@ -48,7 +48,7 @@ def test_planted_errors_of_sixteen_kinds_are_found_and_hardly_anything_else() ->
 
 def test_manuscripts_without_a_planted_error_have_no_flag() -> None:
     """Ours: the control of the test above, on the same generator."""
-    told = []
+    told: list[str] = []
     for seed in range(100, 112):
         flags, counts = check_integrity(read_manuscript("m.txt", manuscript(seed).text.encode()))
         told.extend(f"{flag.check}: {flag.text} {flag.arithmetic}" for flag in flags)

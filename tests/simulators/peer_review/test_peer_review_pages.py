@@ -23,7 +23,7 @@ from repertory.simulators.peer_review.pages import (
     triage_csv,
     write_pages,
 )
-from repertory.simulators.peer_review.review import review
+from repertory.simulators.peer_review.reviewing import review
 
 HOSTILE = "<script>document.title='owned'</script>"
 TEXT = f"""# A study of {HOSTILE} in 40 mice

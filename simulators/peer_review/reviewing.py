@@ -118,10 +118,11 @@ def assemble(
 
 
 def _numbered(issues: Sequence[Issue], letter: str) -> tuple[Issue, ...]:
-    """Majors first, then by page; the numbers follow."""
+    """Those of rules first, so that a model's change no number; majors first, then by page."""
     ordered = sorted(
         issues,
         key=lambda i: (
+            i.author != "rules",
             _ORDER[i.severity],
             i.anchors[0].page if i.anchors else 0,
             i.anchors[0].start or 0 if i.anchors else 0,
