@@ -44,6 +44,8 @@ app = typer.Typer(
 )
 models = typer.Typer(no_args_is_help=True, help="The embedded models' files.")
 keys = typer.Typer(no_args_is_help=True, help="API keys of those who may call a served network.")
+tools = typer.Typer(no_args_is_help=True, help="What outside tools say of themselves.")
+app.add_typer(tools, name="tools", rich_help_panel="Look")
 app.add_typer(xp, name="xp", rich_help_panel="Look")
 app.add_typer(models, name="models", rich_help_panel="Set up")
 app.add_typer(keys, name="keys", rich_help_panel="Set up")
@@ -231,6 +233,29 @@ def audit(
     from .cli_keys import show_audit
 
     raise typer.Exit(show_audit(manifest, limit, store, as_json))
+
+
+@tools.command("list", epilog=example("repertory tools list"))
+def tools_list(
+    manifest: Manifest = DEFAULT_MANIFEST, store: Store = "", as_json: Json = False
+) -> None:
+    """List the tools that were met, and what of them has changed since they were approved."""
+    from .cli_tools import list_tools
+
+    raise typer.Exit(list_tools(manifest, store, as_json))
+
+
+@tools.command("approve", epilog=example("repertory tools approve books.post"))
+def tools_approve(
+    name: Annotated[str, typer.Argument(help="A tool as server.tool, or a whole server.")],
+    manifest: Manifest = DEFAULT_MANIFEST,
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Approve a tool that has changed, after reading how."""
+    from .cli_tools import approve_tools
+
+    raise typer.Exit(approve_tools(manifest, name, store, as_json))
 
 
 @keys.command("add", epilog=example("repertory keys add ide --can clerk --days 90"))

@@ -30,6 +30,7 @@ from .pinned import CardPins, PinnedService
 from .spans import SpanStore
 from .state_key import state_key
 from .telemetry import open_telemetry
+from .tool_pins import StoredPins
 from .tool_server import ToolServer
 from .tools import ToolBox, open_tool_server
 
@@ -84,8 +85,10 @@ async def open_network(
         enter = stack.enter_async_context
         index = manifest.index_path if store_url is None else _index_beside(url)
         packs = open_pack_store(database, embedder=embedder or open_embedder(manifest), index=index)
+        audit = Audit(database)
+        pins = StoredPins(database, audit)
         servers: dict[str, ToolServer] = {
-            name: await enter(open_tool_server(name, config, manifest.folder))
+            name: await enter(open_tool_server(name, config, manifest.folder, pins))
             for name, config in manifest.tools.items()
         }
         network = Network(
@@ -93,7 +96,7 @@ async def open_network(
             journal,
             telemetry,
             packs=await enter(packs),
-            audit=Audit(database),
+            audit=audit,
             state_key=await state_key(database),
             checker=await enter(open_checker()),
             models=await enter(open_models(manifest, models or {})),

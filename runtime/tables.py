@@ -100,6 +100,24 @@ class CommandRow(JournalTable, table=True):
     outcome: str = Field(default="", index=True)
 
 
+class ToolPinRow(JournalTable, table=True):
+    """A tool's definition as it was approved, and the one that waits for approval, as JSON.
+
+    tool: "" for the command that starts the server. pending, pending_digest: ""
+    while the tool is as it was approved.
+    """
+
+    __tablename__: ClassVar[Any] = "tool_pin"
+
+    server: str = Field(primary_key=True)
+    tool: str = Field(primary_key=True)
+    digest: str
+    definition: str
+    pending_digest: str
+    pending: str
+    approved_at: float
+
+
 class SecretRow(JournalTable, table=True):
     """A secret that the processes over one store share, as hexadecimal text."""
 

@@ -1,12 +1,10 @@
 """One MCP server as the runtime uses it: dialed when needed, again after a death, and pinned.
 
-A tool is pinned by its definition when the server is first dialed. A server that
-comes back with another definition is not believed: agents and people decided on
-the first one. How the connection lives is `tool_connection`.
+A tool is pinned by its definition (`tool_pins`). A server that comes with another
+one is not believed: agents and people decided on the first. How the connection
+lives is `tool_connection`.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -19,6 +17,7 @@ from repertory.protocol import CALLER_KEY
 
 from .errors import did_you_mean
 from .tool_connection import Connection, ConnectionLost, Target
+from .tool_pins import MemoryPins, Pins, changed_parts
 
 IDEMPOTENCY_KEY = "dev.repertory/idempotency-key"
 ServerState = Literal["idle", "running", "dead", "closed"]
@@ -82,7 +81,8 @@ class McpToolServer:
     dial: makes a new target for each connection. allow: the tools that may be
     seen, None for all. seconds: the patience for one call, waiting and dialing
     included. concurrency: calls in flight at once; further ones wait. tell_caller:
-    let it know for whom a call is made.
+    let it know for whom a call is made. pins: what was approved of its tools;
+    without any, what they are when it is first dialed.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class McpToolServer:
         seconds: float = 60.0,
         concurrency: int = 8,
         tell_caller: bool = False,
+        pins: Pins | None = None,
     ) -> None:
         self._name = name
         self._tell_caller = tell_caller
@@ -106,7 +107,8 @@ class McpToolServer:
         self._dialing = Lock()
         self._connection: Connection | None = None
         self._living: set[Connection] = set()
-        self._pins: dict[str, mcp_types.Tool] | None = None
+        self._store = pins or MemoryPins()
+        self._pins: Mapping[str, Mapping[str, Any]] | None = None
         self._failures = 0
         self._due = 0.0
         self._closed = False
@@ -135,7 +137,7 @@ class McpToolServer:
             if patience.cancelled_caught:
                 raise self._silent("list its tools", sent=False)
         assert self._pins is not None
-        return [_spec(self._name, tool) for tool in self._pins.values()]
+        return [_spec(self._name, definition) for definition in self._pins.values()]
 
     async def call(
         self,
@@ -157,7 +159,7 @@ class McpToolServer:
         with move_on_after(self._seconds) as patience:
             async with self._slots:
                 connection = await self._connected()
-                self._check(tool, connection)
+                await self._check(tool, connection)
                 sent = True
                 return await self._call(connection, tool, arguments, meta, traceparent)
         assert patience.cancelled_caught
@@ -206,7 +208,8 @@ class McpToolServer:
                     connection = await self._dialed_when_due()
                 await connection.ready.wait()
                 if connection.usable:
-                    self._pin(connection)
+                    if self._pins is None:
+                        self._pins = await self._approved(connection)
                     return connection
                 failure = connection.failure
                 self._count_failure(connection)
@@ -246,15 +249,16 @@ class McpToolServer:
         wait = _BACKOFF_SECONDS * 2 ** min(self._failures - 1, 16)
         self._due = current_time() + min(wait, _BACKOFF_LIMIT_SECONDS)
 
-    def _pin(self, connection: Connection) -> None:
-        if self._pins is None:
-            self._pins = {
-                name: tool
-                for name, tool in connection.tools.items()
-                if self._allow is None or name in self._allow
-            }
+    async def _approved(self, connection: Connection) -> Mapping[str, Mapping[str, Any]]:
+        """What was approved of the tools that are offered and may be seen."""
+        offered = {
+            name: definition_of(tool)
+            for name, tool in connection.tools.items()
+            if self._allow is None or name in self._allow
+        }
+        return await self._store.approved(self._name, offered)
 
-    def _check(self, tool: str, connection: Connection) -> None:
+    async def _check(self, tool: str, connection: Connection) -> None:
         assert self._pins is not None
         pinned = self._pins.get(tool)
         if pinned is None:
@@ -262,12 +266,15 @@ class McpToolServer:
                 f"tool server {self._name!r} offers no {tool!r} here; {did_you_mean(tool, self._pins)}",
                 name=f"{self._name}.{tool}",
             )
-        offered = connection.tools.get(tool)
-        changed = _changes(pinned, offered)
+        changed = _changes(pinned, connection.tools.get(tool))
+        if changed:
+            # A person may have approved it since.
+            self._pins = {**self._pins, **await self._approved(connection)}
+            changed = _changes(self._pins[tool], connection.tools.get(tool))
         if changed:
             raise ToolServerError(
-                f"tool server {self._name!r} came back with another {tool!r}: {changed}; it is"
-                " refused until the network is started again and the change has been read",
+                f"tool server {self._name!r} came with another {tool!r}: {changed}; it is refused"
+                f" until a person approves it: repertory tools approve {self._name}.{tool}",
                 server=self._name,
                 tool=tool,
                 changed=changed,
@@ -283,13 +290,14 @@ class McpToolServer:
         )
 
 
-def tool_digest(tool: mcp_types.Tool) -> str:
-    """The SHA-256 of what a tool says of itself: name, description, schemas."""
-    said = json.dumps(_definition(tool), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(said.encode()).hexdigest()
+def _changes(pinned: Mapping[str, Any], offered: mcp_types.Tool | None) -> str:
+    if offered is None:
+        return "it is no longer offered"
+    return changed_parts(pinned, definition_of(offered))
 
 
-def _definition(tool: mcp_types.Tool) -> dict[str, Any]:
+def definition_of(tool: mcp_types.Tool) -> dict[str, Any]:
+    """What a tool says of itself, as it is pinned."""
     return {
         "name": tool.name,
         "description": tool.description,
@@ -298,20 +306,10 @@ def _definition(tool: mcp_types.Tool) -> dict[str, Any]:
     }
 
 
-def _changes(pinned: mcp_types.Tool, offered: mcp_types.Tool | None) -> str:
-    if offered is None:
-        return "it is no longer offered"
-    if tool_digest(pinned) == tool_digest(offered):
-        return ""
-    before, after = _definition(pinned), _definition(offered)
-    parts = [part for part in before if before[part] != after[part]]
-    return f"its {' and '.join(parts)} changed"
-
-
-def _spec(server: str, tool: mcp_types.Tool) -> ToolSpec:
+def _spec(server: str, definition: Mapping[str, Any]) -> ToolSpec:
     return ToolSpec(
-        name=f"{server}.{tool.name}",
-        description=tool.description or "",
-        input_schema=tool.input_schema,
-        output_schema=tool.output_schema,
+        name=f"{server}.{definition['name']}",
+        description=definition["description"] or "",
+        input_schema=definition["input schema"],
+        output_schema=definition["output schema"],
     )

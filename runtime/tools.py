@@ -21,6 +21,7 @@ from .errors import did_you_mean, listed
 from .identity import own_identity
 from .tool_connection import Target
 from .tool_http import HttpTarget
+from .tool_pins import StoredPins
 from .tool_process import ToolProcess, allowed_environment
 from .tool_server import McpToolServer, ToolServer
 
@@ -32,14 +33,17 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_tool_server(
-    name: str, config: "ToolServerEntry", folder: Path
+    name: str, config: "ToolServerEntry", folder: Path, pins: StoredPins | None = None
 ) -> AsyncIterator[McpToolServer]:
     """Open a server of the manifest; it is dialed at its first use, and gone after the block.
 
     folder: where a command runs, the manifest's own. A child sees PATH, HOME, LANG,
-    TMPDIR and the variables that the manifest names, and no others.
+    TMPDIR and the variables that the manifest names, and no others. pins: what was
+    approved of its tools, and by which command it was started before.
     """
 
+    if pins is not None and config.command:
+        await pins.command(name, config.command)
     place = f"tools.{name}.credentials"
     known = await to_thread.run_sync(
         partial(own_identity, config.credentials, config.url or "", place=place, folder=folder)
@@ -58,6 +62,7 @@ async def open_tool_server(
         seconds=config.seconds,
         concurrency=config.concurrency,
         tell_caller=config.tell_caller,
+        pins=pins,
     )
     async with opened as server:
         yield server

@@ -174,6 +174,11 @@ CLAIMS = (
         "An agent calls on by its own identity, and never by its caller's token.",
     ),
     Claim(
+        "mcp:pinned-tools",
+        "runtime",
+        "A tool that changed is refused until a person approves it.",
+    ),
+    Claim(
         "mcp:outgoing",
         "protocol",
         "No URL that a stranger names is called at an address that is not public.",
