@@ -10,33 +10,45 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .analysis import Analysis, Settings, analyze
+    from .duel import Attacker, Defender, Target, Umpire
     from .events import Event, EventTable
     from .labels import Labels, load_labels
+    from .outcome import render_duel
     from .readers import load_events
     from .supervisor import Supervisor
 
 _MODULE_OF = {
     "Analysis": "analysis",
+    "Attacker": "duel",
+    "Defender": "duel",
     "Event": "events",
     "EventTable": "events",
     "Labels": "labels",
     "Settings": "analysis",
     "Supervisor": "supervisor",
+    "Target": "duel",
+    "Umpire": "duel",
     "analyze": "analysis",
     "load_events": "readers",
     "load_labels": "labels",
+    "render_duel": "outcome",
 }
 
 __all__ = [
     "Analysis",
+    "Attacker",
+    "Defender",
     "Event",
     "EventTable",
     "Labels",
     "Settings",
     "Supervisor",
+    "Target",
+    "Umpire",
     "analyze",
     "load_events",
     "load_labels",
+    "render_duel",
 ]
 
 

@@ -246,11 +246,9 @@ class _Judge:
         out = [d for d in there if d.p < _WITHIN]
         if out:
             worst = min(out, key=lambda d: d.p)
-            least = 1 / (1 + len(self.null.humans))
-            told_least = f", of at least {least:.2g}" if least > self.settings.alpha / 5 else ""
             return (
                 "indeterminate",
-                f"{worst.name} stands out (p {worst.p:.2g}{told_least}) but not beyond doubt",
+                f"{worst.name} stands out (p {worst.p:.2g}), but not beyond doubt",
             )
         if len(there) < 2:
             return "indeterminate", f"within the humans, but only {there[0].name} can be told"

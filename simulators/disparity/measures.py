@@ -163,7 +163,8 @@ def measures_of(profiles: Profiles, actor: int, weights: Counts) -> Values:
 
 
 def _where(count: Counts, values: Counts) -> Counts:
-    return np.where(count >= FEWEST, values, np.nan)
+    # A draw may leave out all of something that others hold, and divide by nothing.
+    return np.where((count >= FEWEST) & np.isfinite(values), values, np.nan)
 
 
 def _shares(tally: Tally, weights: Counts) -> Counts:
