@@ -45,7 +45,7 @@ _CONCESSION = re.compile(
     r"\b(?:cannot|can not|do not|does not|not possible to|unable to)\b[^.]{0,60}\b(?:caus\w+|establish|infer)\b|\bcausal (?:inference|conclusion|claim|interpretation)s?\b[^.]{0,60}\b(?:limited|cannot|not|caution)|\bcorrelation does not\b|\bobservational (?:nature|design)\b|\bconfound\w*\b[^.]{0,60}\b(?:cannot|remain|possible|may)\b",
     re.IGNORECASE,
 )
-_SIMILAR = 0.3
+_SIMILAR = 0.24
 _STRONG = re.compile(
     r"\bcaus(?:es?|ed|ing|al(?:ly)?)\b|\bleads? to\b|\bled to\b|\beffect of\b|\bimpact of\b|\bdue to\b|\bprevents?\b|\binduce[sd]?\b",
     re.IGNORECASE,
@@ -261,7 +261,8 @@ def _support_by_text(builder: _Builder, labels: dict[str, Unit]) -> None:
         return
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectors = TfidfVectorizer(stop_words="english", sublinear_tf=True, ngram_range=(1, 2))
+    # Pieces of words, so that "recalled" and "recall" are alike.
+    vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
     try:
         matrix = vectors.fit_transform([s.text for s in bearing] + [c.text for c in bare])
     except ValueError:

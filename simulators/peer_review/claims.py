@@ -30,7 +30,7 @@ _CAUSAL = re.compile(
 _RESULT = re.compile(
     r"\b(?:we|our (?:results?|findings?|experiments?|analys[ie]s|data|study|evaluation|model|method|approach)|(?:the )?(?:results?|findings?|experiments?|analys[ie]s|data|evidence|evaluation))\s+"
     r"(?:\w+ly\s+|also\s+|further\s+|clearly\s+|then\s+|have\s+)?(?:find|found|finds|show|shows|showed|shown|observe|observed|demonstrate|demonstrates|demonstrated|reveal|reveals|revealed|indicate|indicates|indicated"
-    r"|suggest|suggests|suggested|confirm|confirms|confirmed|establish|establishes|established|report|reported|conclude|concluded|prove|proved|achieve|achieves|achieved|obtain|obtained)\b"
+    r"|suggest|suggests|suggested|confirm|confirms|confirmed|establish|establishes|established|conclude|concluded|prove|proved|achieve|achieves|achieved|obtain|obtained)\b"
     r"|\bsignificant(?:ly)?\b|\b(?:increas|decreas|reduc|declin|rose|grew)\w*\b[^.]{0,60}\d|\bachiev(?:es?|ed|ing)\b[^.]{0,80}\d|\b[pP]\s*[<=>]\s*0?\.\d|\bwas associated with\b|\bcorrelat(?:es?|ed|ion)\b[^.]{0,60}\d",
     re.IGNORECASE,
 )

@@ -128,8 +128,8 @@ def _add_sign(review: typer.Typer) -> None:
         from .batch import show_signature
         from .signing import sign_report
 
-        typer.echo(f"signed: {sign_report(report, name, decision)}")
-        show_signature(report)
+        signature = sign_report(report, name, decision)
+        typer.echo(f"signed: {signature}, shown on {show_signature(report)}")
 
 
 def _add_profiles(review: typer.Typer) -> None:

@@ -174,14 +174,14 @@ _CRITIQUES: dict[str, tuple[Severity, Category, str]] = {
 
 def _unsupported(manuscript: Manuscript, mapped: ArgumentMap) -> Iterator[Issue]:
     """The claims without evidence that matter most: those of the abstract and the conclusion first."""
-    out = {node.id for node in mapped.graph.nodes if node.status == "out"}
+    # Evidence that a flag defeats is told by the flag.
     kinds = {section.id: section.kind for section in manuscript.sections}
     order = {"abstract": 0, "conclusion": 1, "results": 2, "discussion": 3}
     bare = [
         claim
         for claim in mapped.claims
         if claim.kind != "novelty"
-        and not [e for e in claim.evidence if e not in out]
+        and not claim.evidence
         and kinds.get(claim.section, "other") in order
     ]
     bare.sort(key=lambda claim: order[kinds.get(claim.section, "other")])
