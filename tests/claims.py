@@ -48,6 +48,9 @@ SYSTEMS = (
     System("goalfymax", "GoalfyMax", "Experience Packs; its digest, its own text could not be had"),
     System("egs", "EGS", "simulating audiences, Liu et al. 2023; its text could not be had whole"),
     System("xpeerd", "xPeerd", "simulated peer review, Saqr 2025; its text could not be had whole"),
+    System("evocua", "EvoCUA", "its digest, its own text could not be had"),
+    System("dmm", "DMM-Gov", "Memory in LLMs: governance of what is remembered"),
+    System("together", "Stronger Together", "its abstract, and the texts of the RAIL licences"),
     System("otp", "Erlang/OTP", "the supervisor's documentation"),
     System("otel", "OpenTelemetry", "the conventions for generative AI, in development"),
 )
@@ -202,6 +205,40 @@ CLAIMS = (
         "goalfymax:trust",
         "xp_store",
         "Only a check that decided moves a pack's trust.",
+    ),
+    Claim(
+        "evocua:gates",
+        "xp_store",
+        "A check counts only after it was false on the start, true on the reference, always"
+        " the same, not fooled by wrong results, and no repetition of a held-out task.",
+    ),
+    Claim(
+        "together:inheritance",
+        "xp_store",
+        "No chain of derivations loses a restriction, whatever the parents' licences.",
+    ),
+    Claim(
+        "together:matrix",
+        "xp_store",
+        "Every cell of licences, purposes and actions is allowed or refused as a hand-made"
+        " table says.",
+    ),
+    Claim(
+        "dmm:forget",
+        "xp_store",
+        "After a forget the store equals, digest for digest, one that never held it, and no"
+        " byte of it is left in its files.",
+    ),
+    Claim(
+        "dmm:ledger",
+        "xp_store",
+        "Any entry that was altered, removed, put in or moved is found.",
+    ),
+    Claim(
+        "dmm:release",
+        "xp_store",
+        "A change names its thresholds first, is tried on retained replays, and can be taken"
+        " back with everything that came of it.",
     ),
     Claim(
         "goalfymax:dialogue",

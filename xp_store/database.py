@@ -13,7 +13,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from time import sleep
 from typing import Any, Literal, TypeVar
 
 import anyio.to_thread
@@ -31,8 +30,8 @@ _DIALECT = sqlite_dialect.dialect()
 # Raised when a table changes in a way that older code cannot read.
 SCHEMA_VERSION = 2
 _MAX_BATCH = 512
-_LOG_TRIES = 40
-_LOG_PAUSE = 0.05
+_PATIENCE_MS = 10_000
+_LOG_PATIENCE_MS = 2_000
 _READERS = 2
 _SQLITE_URL = "sqlite:///"
 
@@ -169,11 +168,16 @@ class Database:
         def rewrite(connection: sqlite3.Connection) -> None:
             for statement in before:
                 connection.execute(statement)
-            if not self.in_memory:
+            if self.in_memory:
+                connection.execute("VACUUM")
+                return
+            connection.execute(f"PRAGMA busy_timeout={_LOG_PATIENCE_MS}")
+            try:
                 _truncate_log(connection, self.path)
-            connection.execute("VACUUM")
-            if not self.in_memory:
+                connection.execute("VACUUM")
                 _truncate_log(connection, self.path)
+            finally:
+                connection.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
 
         await self._put(self._writes, rewrite, alone=True)
 
@@ -240,7 +244,7 @@ class Database:
         )
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA busy_timeout=10000")
+        connection.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
         connection.execute(
             f"PRAGMA synchronous={'FULL' if self.durability == 'full' else 'NORMAL'}"
         )
@@ -327,11 +331,8 @@ class Database:
 
 def _truncate_log(connection: sqlite3.Connection, path: str) -> None:
     # Readers of this process ask short questions; one of another process may not.
-    for _ in range(_LOG_TRIES):
-        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if not busy:
-            return
-        sleep(_LOG_PAUSE)
+    if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        return
     raise StoreError(
         f"the write-ahead log of {path} cannot be emptied while another process reads it:"
         " stop that process and try again",

@@ -7,6 +7,7 @@ RepertoryError
     ├── PackNotFoundError      (LookupError)
     ├── DraftInvalidError      (ValueError)   too large, or citing what it does not hold
     ├── RightsError            (PermissionError)  its rights do not allow this
+    ├── ChangeError            a change to memory cannot be made as asked
     ├── PackForgottenError     it rests on a pack that was forgotten
     ├── BundleError            (ValueError)   no bundle of packs, too large, or altered
     ├── CheckError             a check could not be run (not: it failed)
@@ -65,6 +66,12 @@ class BundleError(StoreError, ValueError):
     """What was to be imported is no bundle of packs, too large, or altered; nothing was imported."""
 
     reason = "BUNDLE_INVALID"
+
+
+class ChangeError(StoreError):
+    """A change to memory cannot be made as it was asked for."""
+
+    reason = "CHANGE_REFUSED"
 
 
 class PackForgottenError(StoreError):

@@ -36,10 +36,10 @@ _INSERT_VERDICT = (
 )
 _COUNTED = (
     "SELECT 1 FROM xp_verdict WHERE pack_id = ? AND rev = ? AND check_digest = ? AND subject = ?"
-    " AND counted = 1"
+    " AND counted > 0"
 )
-_INSERT_USE = "INSERT INTO xp_use (tenant, pack_id, kind, by, at) VALUES (?, ?, ?, ?, ?)"
-_HELD = "SELECT 1 FROM xp_pack WHERE id = ? AND tenant = ? AND current = 1"
+_INSERT_USE = "INSERT INTO xp_use (tenant, pack_id, rev, kind, by, at) VALUES (?, ?, ?, ?, ?, ?)"
+_HELD = "SELECT rev FROM xp_pack WHERE id = ? AND tenant = ? AND current = 1"
 
 
 def judge_rows(
@@ -212,9 +212,10 @@ def count_use(
     connection: sqlite3.Connection, pack_id: str, tenant: str, kind: str, by: str, at: str
 ) -> bool:
     """Count one use of the tenant's newest revision of a pack; False when it has none."""
-    if connection.execute(_HELD, (pack_id, tenant)).fetchone() is None:
+    held = connection.execute(_HELD, (pack_id, tenant)).fetchone()
+    if held is None:
         return False
-    connection.execute(_INSERT_USE, (tenant, pack_id, kind, by, at))
+    connection.execute(_INSERT_USE, (tenant, pack_id, held[0], kind, by, at))
     counter = COUNTERS.get(kind)
     counts = f"{counter} = {counter} + 1, " if counter else ""
     connection.execute(

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from .digests import digest_of
 
 CONTENT = (
@@ -75,7 +73,7 @@ _LAST = "SELECT seq, hash FROM xp_ledger ORDER BY seq DESC LIMIT 1"
 
 @dataclass(frozen=True, slots=True)
 class LedgerReport:
-    """What `verify_ledger` found; `problems` are sentences, empty when all is sound."""
+    """What `verification.verify` found; `problems` are sentences, empty when all is sound."""
 
     entries: int
     packs: int
@@ -148,50 +146,3 @@ def chain_problems(connection: sqlite3.Connection) -> tuple[int, str, list[str]]
     if issued is not None and issued[0] >= expected_seq:
         problems.append(f"entries {expected_seq} to {issued[0]} are missing at the end")
     return count, previous, problems
-
-
-def verify(connection: sqlite3.Connection) -> LedgerReport:
-    """Walk the chain, and compare every pack and step with its digest and its entry."""
-    entries, head, problems = chain_problems(connection)
-    recorded = {
-        row[0] for row in connection.execute("SELECT after FROM xp_ledger WHERE after IS NOT NULL")
-    }
-    packs = 0
-    columns = ", ".join(CONTENT)
-    for pack_id, rev, digest, salt, *values in connection.execute(
-        f"SELECT id, rev, digest, salt, {columns} FROM xp_pack ORDER BY row_id"
-    ):
-        packs += 1
-        content = {
-            name: orjson.loads(value) if name in JSON_CONTENT else value
-            for name, value in zip(CONTENT, values, strict=True)
-        }
-        where = f"pack {pack_id} rev {rev}"
-        if digest not in recorded:
-            problems.append(f"{where} has no entry in the ledger")
-        if content_digest(content, salt) != digest:
-            problems.append(f"{where} was altered after it was recorded")
-        problems += _step_problems(connection, pack_id, rev, content["how"].get("steps"), where)
-    return LedgerReport(entries, packs, head, tuple(problems))
-
-
-def _step_problems(
-    connection: sqlite3.Connection, pack_id: str, rev: int, held: Any, where: str
-) -> list[str]:
-    problems: list[str] = []
-    digests: list[str] = []
-    for digest, *values in connection.execute(
-        f"SELECT digest, {', '.join(STEP_CONTENT)} FROM xp_step"
-        " WHERE pack_id = ? AND rev = ? ORDER BY seq",
-        (pack_id, rev),
-    ):
-        content = dict(zip(STEP_CONTENT, values, strict=True))
-        content["action"] = orjson.loads(content["action"])
-        content["alternatives"] = orjson.loads(content["alternatives"])
-        content["is_error"] = bool(content["is_error"])
-        if digest_of(content) != digest:
-            problems.append(f"step {content['seq']} of {where} was altered after it was recorded")
-        digests.append(digest)
-    if not held or held["root"] != digest_of(digests):
-        problems.append(f"the steps of {where} are not those it was recorded with")
-    return problems

@@ -70,14 +70,13 @@ def expression_of(licence: str) -> Expression:
     """
     if licence in _INSIDE:
         return licence
-    # Loading 2,400 names takes a tenth of a second, which most stores never need.
-    from license_expression import ExpressionError, get_spdx_licensing
+    from license_expression import ExpressionError
 
     spoken = licence
     for name in _INSIDE:
         spoken = spoken.replace(name, _STANDS_FOR_INSIDE)
     try:
-        parsed = get_spdx_licensing().parse(spoken, validate=True, strict=True)
+        parsed = _licensing().parse(spoken, validate=True, strict=True)
     except ExpressionError as error:
         raise RightsError(
             f"unknown licence {licence!r} ({error}): name it as an SPDX expression such as"
@@ -89,6 +88,13 @@ def expression_of(licence: str) -> Expression:
             f"the licence is empty: {INTERNAL!r} is for what stays inside", licence=licence
         )
     return _read(parsed)
+
+
+@cache
+def _licensing() -> Any:
+    from license_expression import get_spdx_licensing
+
+    return get_spdx_licensing()
 
 
 def _read(node: Any) -> Expression:
@@ -174,6 +180,20 @@ def _names(node: Expression) -> Iterator[str]:
         return
     for each in node[1]:
         yield from _names(each)
+
+
+def sharing_conflict(licence: str) -> str:
+    """Why parts of a licence forbid each other to be passed on together; empty when they do not."""
+    required = [each for each in _parts(expression_of(licence)) if isinstance(each, str)]
+    copyleft = [name for name in required if terms_of(name).family]
+    narrower = [
+        name
+        for name in required
+        if name not in copyleft and not (terms_of(name).commercial and terms_of(name).derive)
+    ]
+    if copyleft and narrower:
+        return f"{copyleft[0]} may not be passed on together with {narrower[0]}"
+    return ""
 
 
 def closed_to_additions(licence: str) -> bool:

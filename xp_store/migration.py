@@ -31,6 +31,11 @@ def upgrade(connection: sqlite3.Connection) -> None:
             (tenant, key_of(rights), orjson.dumps(held).decode()),
         )
         connection.execute(
+            "UPDATE xp_verdict SET counted = 2 WHERE passed IS NOT NULL AND (pack_id, rev) ="
+            " (SELECT id, rev FROM xp_pack WHERE row_id = ?)",
+            (row,),
+        )
+        connection.execute(
             "UPDATE xp_pack SET rights_key = ?, retain_until = ?, trust_at = recorded_at"
             " WHERE row_id = ?",
             (key_of(rights), rights["retain_until"], row),

@@ -16,7 +16,14 @@ import orjson
 from .digests import digest_of, instant
 from .drafts import Rights
 from .errors import RightsError
-from .licences import allows, closed_to_additions, expression_of, implied, joined
+from .licences import (
+    allows,
+    closed_to_additions,
+    expression_of,
+    implied,
+    joined,
+    sharing_conflict,
+)
 
 Action: TypeAlias = Literal["record", "read", "recall", "derive", "export"]
 ACTIONS: tuple[Action, ...] = ("record", "read", "recall", "derive", "export")
@@ -80,7 +87,8 @@ def _refusal(rights: Rights, request: Request) -> str:
         return f"it is restricted: no {min(forbidden)}"
     if action == "export" and rights.restrictions and closed_to_additions(rights.licence):
         return f"{rights.licence} may not be passed on with further restrictions"
-    return allows(rights.licence, action, purpose)
+    conflict = sharing_conflict(rights.licence) if action == "export" else ""
+    return conflict or allows(rights.licence, action, purpose)
 
 
 def require(rights: Rights, request: Request, what: str) -> None:

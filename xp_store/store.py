@@ -6,7 +6,7 @@ meet, and every question is scoped to a tenant before anything is looked up.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -20,23 +20,26 @@ from .admission import AdmissionStatus, admission_rows
 from .checks import CheckSpec, Verdict
 from .database import Database
 from .ddl import EXTRA_DDL
+from .derivation import DERIVATIONS, Derivation
 from .digests import Clock, instant, utc_now
 from .drafts import PackDraft, PackRef
 from .embedder import Embedder
-from .errors import PackNotFoundError
+from .errors import DraftInvalidError, PackNotFoundError
 from .evidence import judge_rows, use_rows
 from .finder import Finder
 from .floor import Floor, floor_of
 from .fusion import Wants
 from .gates import Gates
+from .governance import Governance
 from .hits import Hit, Recall
 from .index import ChromaIndex, VectorIndex
-from .ledger import LedgerReport, verify
+from .ledger import LedgerReport
 from .licences import INTERNAL
 from .migration import upgrade
 from .outbox import Indexer
 from .recall import EXACT_LIMIT
 from .record import pack_rows
+from .redaction import Redactor
 from .reuse import Reuse, reuse_of
 from .rights import Request, require, rights_of
 from .scope import RECALL, Scope
@@ -59,9 +62,12 @@ from .tables import (
 )
 from .trust import TrustRule
 from .vectors import VectorCache
+from .verification import verify
 
 DEFAULT_TENANT = "default"
 FINDABLE = ("stable", "candidate")
+_HELD = "EXISTS (SELECT 1 FROM xp_pack h WHERE h.id = ? AND h.rev = ? AND h.tenant = ?)"
+_BEGINNINGS = ("candidate", "quarantined")
 DIVERSITY = 0.2
 
 M = TypeVar("M", bound=Row)
@@ -82,11 +88,15 @@ class PackStore:
         clock: Clock,
         exact_limit: int,
         rule: TrustRule,
+        index: Path | None = None,
+        registry: Mapping[str, Derivation] = DERIVATIONS,
+        redactor: Redactor | None = None,
     ) -> None:
         self._database = database
         self._indexer = indexer
         self._clock = clock
         self._rule = rule
+        self._redactor = redactor
         self._cache = vectors
         self._finder = Finder(
             database,
@@ -96,6 +106,16 @@ class PackStore:
             floor=floor,
             exact_limit=exact_limit,
             rule=rule,
+        )
+        self.govern = Governance(
+            database,
+            indexer,
+            self.recall,
+            clock=clock,
+            rule=rule,
+            registry=registry,
+            index=index,
+            forget_cache=vectors.clear,
         )
 
     @property
@@ -114,8 +134,16 @@ class PackStore:
         """Prepare `draft` as a unit for the caller's own transaction; call `wake` after it.
 
         Raises:
-            DraftInvalidError: No pack can be made of it.
+            DraftInvalidError: No pack can be made of it, or it says that it is stable,
+                which only a change makes a pack.
         """
+        if draft.status not in _BEGINNINGS:
+            raise DraftInvalidError(
+                f"a pack begins as {' or '.join(_BEGINNINGS)}, not as {draft.status!r}",
+                status=draft.status,
+            )
+        if self._redactor is not None:
+            draft = self._redactor.apply(draft)
         return pack_rows(draft, self._clock, rule=self._rule)
 
     async def record(self, draft: PackDraft) -> PackRef:
@@ -336,19 +364,22 @@ class PackStore:
             Pack, PACK_COLUMNS, f"{where} ORDER BY row_id DESC LIMIT ?", (*values, limit)
         )
 
-    async def steps(self, pack: Pack | PackRef) -> list[Step]:
-        """The recorded steps of a pack's revision, in order."""
+    async def steps(self, pack: Pack | PackRef, *, tenant: str = DEFAULT_TENANT) -> list[Step]:
+        """The recorded steps of a pack's revision, in order; none of another tenant's."""
         return await self._rows(
-            Step, STEP_COLUMNS, "pack_id = ? AND rev = ? ORDER BY seq", (pack.id, pack.rev)
+            Step,
+            STEP_COLUMNS,
+            f"pack_id = ? AND rev = ? AND {_HELD} ORDER BY seq",
+            (pack.id, pack.rev, pack.id, pack.rev, _tenant_of(pack, tenant)),
         )
 
-    async def edges(self, pack: Pack | PackRef) -> list[Edge]:
-        """The lineage lines that end or begin at a pack's revision."""
+    async def edges(self, pack: Pack | PackRef, *, tenant: str = DEFAULT_TENANT) -> list[Edge]:
+        """The lineage lines that end or begin at a pack's revision; none of another tenant's."""
         return await self._rows(
             Edge,
             EDGE_COLUMNS,
-            "child = ? OR parent = ? ORDER BY rel, parent, child",
-            (pack.digest, pack.digest),
+            f"(child = ? OR parent = ?) AND {_HELD} ORDER BY rel, parent, child",
+            (pack.digest, pack.digest, pack.id, pack.rev, _tenant_of(pack, tenant)),
         )
 
     async def checks(self, pack: Pack) -> list[Check]:
@@ -358,13 +389,15 @@ class PackStore:
             Check, CHECK_COLUMNS, f"digest IN ({marks}) ORDER BY name", tuple(pack.checks)
         )
 
-    async def verdicts(self, pack: Pack | PackRef) -> list[CheckVerdict]:
-        """What checks have said of a pack's revision, oldest first."""
+    async def verdicts(
+        self, pack: Pack | PackRef, *, tenant: str = DEFAULT_TENANT
+    ) -> list[CheckVerdict]:
+        """What checks have said of a pack's revision, oldest first; nothing of another tenant's."""
         return await self._rows(
             CheckVerdict,
             VERDICT_COLUMNS,
-            "pack_id = ? AND rev = ? ORDER BY row_id",
-            (pack.id, pack.rev),
+            f"pack_id = ? AND rev = ? AND {_HELD} ORDER BY row_id",
+            (pack.id, pack.rev, pack.id, pack.rev, _tenant_of(pack, tenant)),
         )
 
     async def stats(
@@ -401,8 +434,8 @@ class PackStore:
         )
 
     async def verify_ledger(self) -> LedgerReport:
-        """Walk the whole ledger, and compare every pack and step with its digest."""
-        return await self._database.read(verify)
+        """Walk the whole ledger, and compare with it every pack, step, verdict and standing."""
+        return await self._database.read(lambda connection: verify(connection, self._rule))
 
     async def _rows(
         self, model: type[M], columns: Sequence[str], where: str, values: Sequence[Any]
@@ -412,6 +445,11 @@ class PackStore:
             lambda connection: connection.execute(sql, values).fetchall()
         )
         return [from_row(model, row) for row in rows]
+
+
+def _tenant_of(pack: Pack | PackRef, tenant: str) -> str:
+    # A pack was read for its tenant; an address alone proves nothing.
+    return pack.tenant if isinstance(pack, Pack) else tenant
 
 
 @asynccontextmanager
@@ -425,6 +463,8 @@ async def open_pack_store(
     rule: TrustRule = TrustRule(),
     clock: Clock = utc_now,
     exact_limit: int = EXACT_LIMIT,
+    registry: Mapping[str, Derivation] = DERIVATIONS,
+    redactor: Redactor | None = None,
 ) -> AsyncIterator[PackStore]:
     """Open the packs of `database`, and own the vector index while the block lasts.
 
@@ -432,7 +472,8 @@ async def open_pack_store(
     search alone (which is also how a second process may read; beside: the folder of the
     index that it must leave to its owner, whose vectors it may look at). floor: the evidence
     that recall demands, the embedder's own by default. rule: where trust begins and how it
-    ages.
+    ages. registry: the derivations by which packs are made of packs.
+    redactor: what is found and hashed or dropped before anything is stored.
 
     Raises:
         StoreOwnedError: Another process owns the index's folder.
@@ -462,6 +503,9 @@ async def open_pack_store(
                     clock=clock,
                     exact_limit=exact_limit,
                     rule=rule,
+                    index=folder or beside,
+                    registry=registry,
+                    redactor=redactor,
                 )
             except Exception as error:  # noqa: BLE001  Raised again below, not wrapped in a group.
                 failure = error

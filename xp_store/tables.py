@@ -216,7 +216,8 @@ class CheckVerdict(Row, table=True):
     """What a check said of a pack and when: the evidence behind the trust posterior.
 
     subject: the digest of what was checked; the same check on the same subject is the
-    same evidence, however often it runs. counted: whether it moved trust.
+    same evidence, however often it runs. counted: 1 when it moved trust, 2 when it did
+    so in a store of schema 1, which did not age what it had.
     """
 
     __tablename__: ClassVar[Any] = "xp_verdict"
@@ -260,6 +261,7 @@ class Use(Row, table=True):
     kind: str
     by: str
     at: datetime = _moment()
+    rev: int = _count()
 
 
 class RightsRow(Row, table=True):
@@ -357,6 +359,7 @@ STEP_COLUMNS = tuple(column.name for column in metadata.tables["xp_step"].column
 EDGE_COLUMNS = tuple(column.name for column in metadata.tables["xp_edge"].columns)
 CHECK_COLUMNS = tuple(column.name for column in metadata.tables["xp_check"].columns)
 VERDICT_COLUMNS = tuple(column.name for column in metadata.tables["xp_verdict"].columns)
+CHANGE_COLUMNS = tuple(column.name for column in metadata.tables["xp_change"].columns)
 LEDGER_COLUMNS = tuple(column.name for column in metadata.tables["xp_ledger"].columns)
 
 _Model = TypeVar("_Model", bound=Row)

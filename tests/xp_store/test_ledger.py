@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from repertory.xp_store import Database, PackDraft, PackStore
+from tests.claims import claim
 
 MakeDraft = Callable[..., PackDraft]
 
@@ -64,8 +65,15 @@ async def test_a_ledger_nobody_touched_is_intact(store: PackStore, make_draft: M
         (["UPDATE xp_pack SET digest = 'x' WHERE row_id = 2"], "has no entry in the ledger"),
         (["UPDATE xp_step SET observation = 'x' WHERE seq = 1"], "step 1 of pack"),
         (["DELETE FROM xp_step WHERE seq = 1"], "are not those it was recorded with"),
+        (["DELETE FROM xp_pack WHERE row_id = 2"], "is gone, and nobody forgot it"),
+        (["UPDATE xp_pack SET status = 'stable' WHERE row_id = 1"], "and nothing promoted it"),
+        (["UPDATE xp_pack SET trust_a = 99 WHERE row_id = 1"], "is not what its verdicts make"),
+        (["UPDATE xp_pack SET uses = 99 WHERE row_id = 1"], "is not what its uses make"),
+        (["UPDATE xp_verdict SET passed = 0 WHERE row_id = 1"], "are not those of entry 1"),
+        (["UPDATE xp_verdict SET counted = 1 WHERE row_id = 1"], "are not those of entry 1"),
     ],
 )
+@claim("dmm:ledger")
 async def test_tampering_is_found(
     store: PackStore,
     database: Database,
