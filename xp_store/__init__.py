@@ -36,19 +36,20 @@ if TYPE_CHECKING:
     )
     from .floor import Asked, Floor, FloorErrors, calibrated, errors_of
     from .forgetting import Purge
-    from .gates import Gates, HeldOut, Judge, Trial, check_gates, run_gates
+    from .gates import Gates, HeldOut, Judge, Trial, check_gates, digest_of_trials, run_gates
     from .governance import Governance
     from .hits import Candidate, Hit, Reasons, Recall
     from .index import ChromaIndex, MemoryIndex, VectorIndex
     from .keys import Keys, load_keys
     from .layers import LayerRule, draft_of
     from .ledger import LedgerReport
+    from .licences import expression_of
     from .lineage import Selector
     from .mutants import PANEL, Mutant, mutants_of
     from .rebuild import rebuilt_digest, store_digest
     from .record import pack_rows
     from .redaction import DEFAULT_RULES, PATTERNS, Redactor, Rule
-    from .residue import Traces, files_of, scan, traces_of
+    from .residue import Traces, files_of, scan, texts_in, traces_of
     from .reuse import Reuse, Share
     from .rights import Decision, Request, allowed_keys, inherit, permits
     from .server import PARTS, candidate_data, experience_server, hit_data, pack_data
@@ -158,10 +159,12 @@ _MODULE_OF = {
     "candidate_data": "server",
     "check_gates": "gates",
     "digest_of": "digests",
+    "digest_of_trials": "gates",
     "draft_of": "layers",
     "errors_of": "floor",
     "experience_server": "server",
     "export_packs": "transfer",
+    "expression_of": "licences",
     "files_of": "residue",
     "find_weights": "weights",
     "hit_data": "server",
@@ -186,6 +189,7 @@ _MODULE_OF = {
     "sqlite_path": "database",
     "store_digest": "rebuild",
     "tally": "derivation",
+    "texts_in": "residue",
     "traces_of": "residue",
     "utc_now": "digests",
     "verify_weights": "weights",
@@ -284,10 +288,12 @@ __all__ = [
     "candidate_data",
     "check_gates",
     "digest_of",
+    "digest_of_trials",
     "draft_of",
     "errors_of",
     "experience_server",
     "export_packs",
+    "expression_of",
     "files_of",
     "find_weights",
     "hit_data",
@@ -312,6 +318,7 @@ __all__ = [
     "sqlite_path",
     "store_digest",
     "tally",
+    "texts_in",
     "traces_of",
     "utc_now",
     "verify_weights",

@@ -29,8 +29,8 @@ _STEP_TEXTS = ("state", "observation")
 _STEP_JSON = ("action", "alternatives")
 
 Tasks = frozenset[str]
-Widen = Callable[[sqlite3.Connection, Tasks], Tasks]
-"""More tasks that hold what these held, such as their callers and those they called."""
+Widen = Callable[[sqlite3.Connection, Tasks, Sequence[str]], Tasks]
+"""More tasks that hold what these held, such as their callers, or that name one of these packs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +116,13 @@ def _meant(
     connection: sqlite3.Connection, tenant: str, selector: Selector, purge: Purge | None
 ) -> tuple[list[str], Tasks]:
     """The closure of what is selected; tasks and packs widen each other until nothing is added."""
-    digests = closure(connection, tenant, selected(connection, tenant, selector))
+    digests = closure(connection, tenant, selected(connection, tenant, selector), shown=True)
     tasks: Tasks = frozenset()
     while purge is not None:
-        wider = purge.widen(connection, tasks | _tasks_of(connection, tenant, digests))
-        more = closure(connection, tenant, [*digests, *_packs_of(connection, tenant, wider)])
+        own = _tasks_of(connection, tenant, digests)
+        wider = purge.widen(connection, tasks | own, _ids_of(connection, tenant, digests))
+        held = _packs_of(connection, tenant, wider)
+        more = closure(connection, tenant, [*digests, *held], shown=True)
         if wider == tasks and len(more) == len(digests):
             break
         digests, tasks = more, wider
@@ -136,6 +138,17 @@ def _tasks_of(connection: sqlite3.Connection, tenant: str, digests: Sequence[str
         ):
             found.add(str(orjson.loads(origin).get("a2a_task_id") or ""))
     return frozenset(found - {""})
+
+
+def _ids_of(connection: sqlite3.Connection, tenant: str, digests: Sequence[str]) -> list[str]:
+    return [
+        row[0]
+        for some in _chunks(digests)
+        for row in connection.execute(
+            f"SELECT DISTINCT id FROM xp_pack WHERE tenant = ? AND digest IN ({_marks(some)})",
+            (tenant, *some),
+        )
+    ]
 
 
 def _packs_of(connection: sqlite3.Connection, tenant: str, tasks: Tasks) -> list[str]:

@@ -159,9 +159,14 @@ async def run_gates(
         mutants=made,
         fooled_by=tuple(sorted(fooled)),
         duplicate_of=_duplicate(code, trials, held_out),
-        trials=digest_of(cleaned([[each.start, each.reference] for each in trials])),
+        trials=digest_of_trials(trials),
         about=tuple(sorted({path for each in trials for path in each.about})),
     )
+
+
+def digest_of_trials(trials: Sequence[Trial]) -> str:
+    """The digest of what a check was tried on."""
+    return digest_of(cleaned([[each.start, each.reference, each.other] for each in trials]))
 
 
 async def check_gates(

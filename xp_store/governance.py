@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import anyio.to_thread
 
+from .cards import agent_card, charter_card, data_statement, model_card, pack_card
 from .certificate import ForgetCertificate, Interval
 from .changes import (
     Case,
@@ -50,7 +51,7 @@ _METHOD = (
     "rows of the closure deleted in one transaction, with secure_delete on",
     "counters, trust and derived packs made anew from what is left",
     "full text optimized, write-ahead log truncated, file rewritten by VACUUM",
-    "vector index built anew in a new folder, the old one removed",
+    "vector index built anew in a new folder, the old one removed, unused parts zeroed",
     "files read through for pieces of every deleted text and vector",
 )
 
@@ -126,7 +127,7 @@ class Governance:
 
         def read(connection: sqlite3.Connection) -> tuple[list[str], list[str]]:
             chosen = selected(connection, tenant, selector)
-            return chosen, closure(connection, tenant, chosen)
+            return chosen, closure(connection, tenant, chosen, shown=True)
 
         return await self._database.read(read)
 
@@ -238,6 +239,42 @@ class Governance:
             self._indexer.notify()
         return moved
 
+    # -- cards and the ledger -------------------------------------------------
+
+    async def has_entry(self, entry_hash: str) -> bool:
+        """Whether the ledger has an entry of this hash."""
+        query = "SELECT 1 FROM xp_ledger WHERE hash = ?"
+        return await self._database.read(
+            lambda connection: connection.execute(query, (entry_hash,)).fetchone() is not None
+        )
+
+    async def pack_card(self, pack: Pack) -> str:
+        """The card of one pack's revision, in Markdown."""
+        now = self._clock()
+        return await self._database.read(
+            lambda connection: pack_card(connection, pack, self._rule, now)
+        )
+
+    async def agent_card(self, agent: str, *, tenant: str) -> str:
+        """The card of an agent as its packs tell it, in Markdown."""
+        return await self._database.read(lambda connection: agent_card(connection, tenant, agent))
+
+    async def model_card(self, model: str, *, tenant: str) -> str:
+        """The card of a model as the packs tell it that were made with it, in Markdown."""
+        return await self._database.read(lambda connection: model_card(connection, tenant, model))
+
+    async def data_statement(self, *, tenant: str) -> str:
+        """What is kept for a tenant, in Markdown."""
+        return await self._database.read(lambda connection: data_statement(connection, tenant))
+
+    async def charter_card(
+        self, charter: Sequence[tuple[str, Mapping[str, str]]], *, tenant: str
+    ) -> str:
+        """Values with their checks (names by digest) and what these said, in Markdown."""
+        return await self._database.read(
+            lambda connection: charter_card(connection, tenant, charter)
+        )
+
     # -- forget --------------------------------------------------------------
 
     async def forget(
@@ -298,6 +335,7 @@ class Governance:
         await anyio.to_thread.run_sync(self._forget_cache)
         await self._indexer.rebuild()
         await self._indexer.wait_idle()
+        await self._indexer.scrub()
 
     async def _probe(self, traces: Traces, tenant: str) -> dict[str, int | None]:
         """Ask the store for it in its own words, and in another order of them."""
@@ -364,6 +402,7 @@ class Governance:
         notes = [
             "copies that were made before (backups, exports, other machines) are not reached",
             "what the medium itself keeps of overwritten blocks is not reached",
+            "the memory of processes that still run is not reached; it ends with them",
         ]
         return ForgetCertificate(
             request_id=request,

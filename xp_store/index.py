@@ -8,6 +8,7 @@ filters in SQL, which is 10 to 1,000 times faster than filtering in Chroma.
 import hashlib
 import os
 import shutil
+import struct
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 _LOCK_FILE = "owner.lock"
 _CHROMA_BATCH = 1000
+# Version, offset, room, elements, bytes of one: how Chroma's hnswlib begins its header.
+_HNSW_HEADER = struct.Struct("<iQQQQ")
 
 
 class VectorIndex(Protocol):
@@ -60,6 +63,10 @@ class VectorIndex(Protocol):
 
     def clear(self, model: str) -> None:
         """Forget everything and be ready again for `model`; also mends a broken index."""
+        ...
+
+    def scrub(self) -> None:
+        """Leave nothing in the files that is no vector of a pack; called after a `clear`."""
         ...
 
     def close(self) -> None: ...
@@ -98,6 +105,9 @@ class MemoryIndex:
     def clear(self, model: str) -> None:
         self._vectors = {}
         self._model = model
+
+    def scrub(self) -> None:
+        """There are no files."""
 
     def close(self) -> None:
         """Keep what was indexed: opening again with the same model finds it."""
@@ -168,9 +178,20 @@ class ChromaIndex:
                 shutil.rmtree(each)
             self._connect()
 
+    def scrub(self) -> None:
+        self.own()
+        with self._busy, self._translated():
+            open_before = self._client is not None
+            self._disconnect()
+            self._zero_unused()
+            if open_before:
+                self._connect()
+
     def close(self) -> None:
         with self._busy, self._translated():
             self._disconnect()
+            if self._lock is not None:
+                self._zero_unused()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -185,6 +206,17 @@ class ChromaIndex:
         client = chromadb.PersistentClient(str(newest[0]), settings=settings)
         assert isinstance(client, Client)
         self._client = client
+
+    def _zero_unused(self) -> None:
+        # hnswlib writes its whole allocation, and what no element has filled yet is whatever
+        # lay there in memory: often the vectors of an index that was just removed.
+        for data in self.folder.rglob("data_level0.bin"):
+            header = data.with_name("header.bin").read_bytes()
+            version, _, most, count, size = _HNSW_HEADER.unpack_from(header)
+            if version == 1 and most * size == data.stat().st_size:
+                with data.open("r+b") as file:
+                    file.seek(count * size)
+                    file.write(bytes((most - count) * size))
 
     def _generations(self) -> list[Path]:
         return sorted(each for each in self.folder.iterdir() if each.name.isdecimal())

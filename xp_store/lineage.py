@@ -117,8 +117,13 @@ def _sources(origin: str) -> tuple[str, ...]:
     )
 
 
-def closure(connection: sqlite3.Connection, tenant: str, digests: Sequence[str]) -> list[str]:
-    """These packs and all that came of them: every revision, and down every edge; oldest first."""
+def closure(
+    connection: sqlite3.Connection, tenant: str, digests: Sequence[str], *, shown: bool = False
+) -> list[str]:
+    """These packs and all that came of them: every revision, and down every edge; oldest first.
+
+    shown: also the packs of tasks that were only shown one of them, whose steps hold it.
+    """
     found: set[str] = set()
     waiting = list(digests)
     while waiting:
@@ -127,12 +132,14 @@ def closure(connection: sqlite3.Connection, tenant: str, digests: Sequence[str])
         waiting = []
         for start in range(0, len(fresh), _CHUNK):
             some = fresh[start : start + _CHUNK]
-            waiting += _next(connection, tenant, some)
+            waiting += _next(connection, tenant, some, shown)
     rows = _order(connection, tenant, list(found))
     return [digest for _, digest in sorted(rows)]
 
 
-def _next(connection: sqlite3.Connection, tenant: str, digests: Sequence[str]) -> list[str]:
+def _next(
+    connection: sqlite3.Connection, tenant: str, digests: Sequence[str], shown: bool
+) -> list[str]:
     marks = _marks(digests)
     unrelated = _marks(list(UNRELATED))
     revisions = connection.execute(
@@ -158,6 +165,15 @@ def _next(connection: sqlite3.Connection, tenant: str, digests: Sequence[str]) -
                 f"SELECT child FROM xp_edge WHERE parent IN ({_marks(some)})"
                 f" AND rel NOT IN ({unrelated})",
                 (*some, *UNRELATED),
+            )
+        ]
+    if shown:
+        children += [
+            row[0]
+            for row in connection.execute(
+                "SELECT u.by FROM xp_pack p JOIN xp_use u ON u.pack_id = p.id"
+                f" WHERE p.tenant = ? AND u.tenant = p.tenant AND p.digest IN ({marks})",
+                (tenant, *digests),
             )
         ]
     return [row[0] for row in revisions] + children

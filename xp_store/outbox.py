@@ -159,6 +159,16 @@ class Indexer:
         self.notify()
         return queued
 
+    async def scrub(self) -> None:
+        """Leave nothing in the index's files that is no vector of a pack.
+
+        Raises:
+            IndexUnavailableError: The index cannot be opened again.
+        """
+        if self._index is not None:
+            async with self._turn:
+                await anyio.to_thread.run_sync(self._index.scrub)
+
     async def aclose(self) -> None:
         """Let the index go; its own trouble at the end is nobody's."""
         if self._index is None:

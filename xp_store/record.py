@@ -140,7 +140,8 @@ def _write(
 def _parents_rights(connection: sqlite3.Connection, draft: PackDraft) -> list[Rights]:
     """The rights of every pack that `draft` comes from or has used, all of this tenant."""
     digests = [parent for parent, relation in draft.parents if relation not in UNRELATED]
-    digests += [used.digest for used in draft.used]
+    # What was only shown, or withheld, stands in the steps all the same.
+    digests += [each.digest for each in (*draft.used, *draft.recalled, *draft.withheld)]
     found: list[Rights] = []
     for digest in dict.fromkeys(digests):
         row = connection.execute(_PARENT, (digest, draft.tenant)).fetchone()

@@ -44,12 +44,14 @@ from .reuse import Reuse, reuse_of
 from .rights import Request, require, rights_of
 from .scope import RECALL, Scope
 from .tables import (
+    ADMISSION_COLUMNS,
     CHECK_COLUMNS,
     EDGE_COLUMNS,
     LEDGER_COLUMNS,
     PACK_COLUMNS,
     STEP_COLUMNS,
     VERDICT_COLUMNS,
+    Admission,
     Check,
     CheckVerdict,
     Edge,
@@ -203,6 +205,24 @@ class PackStore:
         """Keep what the gates found of a check; only an admitted one moves trust."""
         unit = admission_rows(spec, gates, tenant, actor=actor, clock=self._clock)
         return await self._database.transact(unit)
+
+    async def admissions(self, *, tenant: str = DEFAULT_TENANT) -> list[Admission]:
+        """What the gates found of the tenant's checks."""
+        return await self._rows(
+            Admission, ADMISSION_COLUMNS, "tenant = ? ORDER BY at, check_digest", (tenant,)
+        )
+
+    async def distrust_check(
+        self, spec: CheckSpec, *, tenant: str = DEFAULT_TENANT, actor: str = "local"
+    ) -> None:
+        """Quarantine a check that proved flaky: it moves no trust any more."""
+        held = {each.check_digest: each for each in await self.admissions(tenant=tenant)}
+        known = held.get(spec.digest)
+        gates = replace(Gates.parse(known.gates) if known else Gates(), deterministic=False)
+        unit = admission_rows(
+            spec, gates, tenant, actor=actor, status="quarantined", clock=self._clock
+        )
+        await self._database.transact(unit)
 
     async def mark_used(
         self, ids: Sequence[str], *, tenant: str = DEFAULT_TENANT, actor: str = "local"

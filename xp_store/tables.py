@@ -359,6 +359,7 @@ STEP_COLUMNS = tuple(column.name for column in metadata.tables["xp_step"].column
 EDGE_COLUMNS = tuple(column.name for column in metadata.tables["xp_edge"].columns)
 CHECK_COLUMNS = tuple(column.name for column in metadata.tables["xp_check"].columns)
 VERDICT_COLUMNS = tuple(column.name for column in metadata.tables["xp_verdict"].columns)
+ADMISSION_COLUMNS = tuple(column.name for column in metadata.tables["xp_admission"].columns)
 CHANGE_COLUMNS = tuple(column.name for column in metadata.tables["xp_change"].columns)
 LEDGER_COLUMNS = tuple(column.name for column in metadata.tables["xp_ledger"].columns)
 
