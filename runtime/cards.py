@@ -8,6 +8,12 @@ from repertory.protocol import (
     AgentCard,
     AgentInterface,
     AgentSkill,
+    HTTPAuthSecurityScheme,
+    MutualTlsSecurityScheme,
+    OpenIdConnectSecurityScheme,
+    SecurityRequirement,
+    SecurityScheme,
+    StringList,
     agent_interfaces,
 )
 
@@ -54,4 +60,37 @@ def card_of_entry(manifest: Manifest, agent: str, place: str = "") -> AgentCard:
         default_input_modes=_MODES,
         default_output_modes=_MODES,
         skills=tuple(skills),
+    )
+
+
+def secured(card: AgentCard, manifest: Manifest) -> AgentCard:
+    """The card with what the manifest's `serve.auth` asks of callers; any one scheme will do."""
+    auth = manifest.serve.auth
+    schemes: dict[str, SecurityScheme] = {}
+    scopes: dict[str, tuple[str, ...]] = {}
+    if auth.oauth is not None:
+        issuer = auth.oauth.issuer.rstrip("/")
+        schemes["oauth"] = SecurityScheme(
+            open_id_connect_security_scheme=OpenIdConnectSecurityScheme(
+                open_id_connect_url=f"{issuer}/.well-known/openid-configuration",
+                description="An access token (JWT) of this issuer, made for this agent.",
+            )
+        )
+        scopes["oauth"] = auth.oauth.required
+    if auth.keys:
+        schemes["key"] = SecurityScheme(
+            http_auth_security_scheme=HTTPAuthSecurityScheme(
+                scheme="Bearer", description="An API key of this installation."
+            )
+        )
+    if auth.certificates:
+        schemes["certificate"] = SecurityScheme(mtls_security_scheme=MutualTlsSecurityScheme())
+    if not schemes:
+        return card
+    requirements = tuple(
+        SecurityRequirement(schemes={name: StringList(list=scopes.get(name, ()))})
+        for name in schemes
+    )
+    return card.model_copy(
+        update={"security_schemes": schemes, "security_requirements": requirements}
     )

@@ -47,7 +47,7 @@ from repertory.xp_store import experience_server
 
 from .admission import authentication_of, require_guarded, signer_of
 from .audit import AuditEntry
-from .cards import card_of_entry
+from .cards import card_of_entry, secured
 from .listener import listen, web_server
 from .manifest_serve import LOOPBACK
 from .network import Network
@@ -128,7 +128,7 @@ def network_app(
     signer = signer_of(network.manifest)
     for name in network.local_agents:
         place = f"{base_url}/agents/{name}" if base_url else ""
-        card = card_of_entry(network.manifest, name, place)
+        card = secured(card_of_entry(network.manifest, name, place), network.manifest)
         network.replace_card(name, card if signer is None else signer.sign(card))
     cards: dict[str, Callable[[], AgentCard]] = {
         name: partial(network.card_of, name) for name in network.local_agents

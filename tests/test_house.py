@@ -96,6 +96,29 @@ def test_what_is_pinned_is_a_name_and_a_version() -> None:
     assert [pin for pin in pins if not re.fullmatch(r"[a-z0-9-]+==[0-9a-z.]+", pin)] == []
 
 
+def test_nothing_that_is_stored_or_received_can_run_code() -> None:
+    """Ours: no pickle in any form, no evaluation, no YAML that makes objects (S9)."""
+    modules = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "jsonpickle"}
+    calls = {"eval", "exec", "unsafe_load", "full_load"}
+    found = []
+    for path in (path for room in ROOMS for path in (REPOSITORY / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Import(names=names) if modules & {each.name for each in names}:
+                    found.append(_place(path))
+                case ast.ImportFrom(module=str(module)) if module.partition(".")[0] in modules:
+                    found.append(_place(path))
+                case ast.Call(func=ast.Name(id=name)) if name in calls:
+                    found.append(f"{_place(path)}: {name}")
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="yaml"), attr=name)) if name in {
+                    *calls,
+                    "load",
+                }:
+                    found.append(f"{_place(path)}: yaml.{name}")
+    # Checks are code by their nature, and run in a bounded process of their own.
+    assert found == ["xp_store/check_server.py: exec"]
+
+
 def test_every_recipe_has_a_sentence() -> None:
     """Ours: `just` alone tells a newcomer what there is."""
     beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

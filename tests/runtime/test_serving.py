@@ -416,6 +416,9 @@ async def test_a_token_by_the_keys_of_a_file_opens_the_agents_of_its_scopes(tmp_
                 )
                 statuses.append((await _send(client, "binding", token, agent)).status_code)
             assert statuses == [200, 200, 200, 403, 401, 401]
+            card = (await client.get("/agents/echo/.well-known/agent-card.json")).json()
+            assert list(card["securitySchemes"]) == ["oauth"]
+            assert card["securityRequirements"] == [{"schemes": {"oauth": {}}}]
             path = "/.well-known/oauth-protected-resource/agents/echo/mcp"
             found = (await client.get(path)).json()
             assert found["resource"] == f"{url}/agents/echo/mcp"
