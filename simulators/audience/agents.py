@@ -59,7 +59,6 @@ from .writing import (
     ask_zero_shot,
 )
 
-_PAIRS = TypeAdapter(tuple[Pair, ...])
 _ADVICE = TypeAdapter(tuple[Advice, ...])
 _CANDIDATES = TypeAdapter(tuple[Candidate, ...])
 _HELPED = CheckSpec(
@@ -68,6 +67,8 @@ _HELPED = CheckSpec(
     '{"type": "object", "properties": {"worked": {"type": "array", "minItems": 1}}}',
 )
 _RECALLED = 6
+# Pairs grow with the square: 150 candidates are 11,175 pairs for each audience.
+_MOST = 150
 
 
 class WritingOptions(Options):
@@ -198,6 +199,14 @@ class Writer(Agent):
         data = data_in(turn)
         advice = _ADVICE.validate_python(data["advice"])
         search, given = scenario.search, given_candidates(scenario)
+        expected = expected_count(len(advice), search.largest_set, search.candidates_per_set)
+        if expected + len(given) > _MOST:
+            raise SimulatorInputError(
+                f"search: {len(advice)} pieces of advice in sets of up to {search.largest_set}, with"
+                f" {search.candidates_per_set} candidates each, are {expected} candidates; with those"
+                f" given at most {_MOST} can be compared. Lower one of the three",
+                scenario=scenario.name,
+            )
         made: list[Candidate] | None = None
         if self._options.writes != "library":
             try:
@@ -213,7 +222,6 @@ class Writer(Agent):
             made += [plain] if plain is not None else []
             have = {each.origin for each in given}
             missing = [name for name in ("zero-shot", "chain-of-thought") if name not in have]
-        expected = expected_count(len(advice), search.largest_set, search.candidates_per_set)
         count = sum(each.origin == "advice" for each in made)
         assert count == expected, f"{count} candidates were made of {expected}"
         every = [
@@ -332,7 +340,7 @@ def _heard(data: Mapping[str, Any], weight: float) -> Heard:
     return Heard(
         audience=data["audience"],
         weight=weight,
-        pairs=_PAIRS.validate_python(data["pairs"]),
+        pairs=tuple(Pair.parse(each) for each in data["pairs"]),
         judge=data["judge"],
         words={int(i): words for i, words in data["words"].items()},
         ratings=tuple(data["ratings"]),

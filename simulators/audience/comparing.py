@@ -8,7 +8,7 @@ all pairs do; what was not asked follows from it by adding logits along the orde
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import exp, log
 from typing import Any, Literal, Protocol
@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 Winner = Literal["first", "second", "tie"]
 
 _SUREST = 0.99
+_BY_LETTER: dict[str, Winner] = {"f": "first", "s": "second", "t": "tie"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,20 @@ class Pair:
     answers: tuple[Winner, ...] = ()
     reason: str = ""
 
-    def wire(self) -> dict[str, Any]:
-        """The pair as JSON."""
-        return asdict(self)
+    def wire(self) -> list[Any]:
+        """The pair as a JSON list; `parse` reads it back. A run sends thousands."""
+        answers = "".join(word[0] for word in self.answers)
+        sure = round(self.confidence, 4)
+        known = None if self.consistent is None else int(self.consistent)
+        return [self.a, self.b, self.share, sure, known, int(self.inferred), answers, self.reason]
+
+    @classmethod
+    def parse(cls, data: Sequence[Any]) -> "Pair":
+        """Read what `wire` wrote."""
+        a, b, share, sure, known, inferred, answers, reason = data
+        said = tuple(_BY_LETTER[letter] for letter in answers)
+        consistent = None if known is None else bool(known)
+        return cls(int(a), int(b), share, sure, consistent, bool(inferred), said, reason)
 
 
 async def both_orders(bench: Bench, a: int, b: int) -> Pair:

@@ -34,6 +34,9 @@ _INTEREST_WORDS = 2.0
 _HEARD = 0.15
 
 _REACTIONS = ("positive", "negative")
+# What turns a difference of the embedded model's margins into logits of one vote, fitted on the
+# 42,179 votes that the deterministic judge learned from.
+_REACTION_SLOPE = 0.48
 # Reactions to compare with; the first lines of every question, so that a model's cache keeps them.
 _EXAMPLES = (
     (
@@ -159,7 +162,7 @@ class ReactionJudge:
             self.questions += 1
             margins.append(scores.margin(_REACTIONS[0]))
         middle = float(np.mean(margins)) if margins else 0.0
-        return ScoredBench([margin - middle for margin in margins])
+        return ScoredBench([_REACTION_SLOPE * (margin - middle) for margin in margins])
 
 
 class PairwiseJudge:

@@ -116,6 +116,11 @@ def who_wrote(result: Data) -> list[str]:
         else "Audiences and weights are the scenario's own.",
         f"Judged by: {', '.join(told['judges'])}.",
     ]
+    if any("reactions" in judge for judge in told["judges"]):
+        sentences.append(
+            "Reactions of a small model are a weak sign: the embedded one agrees with people on"
+            " fewer pairs than “longer wins” does (benchmarks/README.md)."
+        )
     if told["judge_data"]:
         data = told["judge_data"]
         sentences.append(

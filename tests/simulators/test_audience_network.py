@@ -137,6 +137,9 @@ async def test_bad_scenarios_end_with_one_sentence(tmp_path: Path) -> None:
         ): "'goal' is empty",
         "[1, 2": "expected",
         f"{body}audiences:\n{many}": "has 10 audiences and this network 8",
+        SCENARIO.replace("candidates_per_set: 2", "candidates_per_set: 10")
+        .replace("standard: 2", "standard: 7")
+        .replace("largest_set: 2", "largest_set: 3"): "are 920 candidates",
         SCENARIO + "advice: [{text: Be kind.}]": "need 2 different sentences",
         SCENARIO + "candidates: [{name: a1/1, text: Hello.}]": "is a name that the simulator",
     }

@@ -54,6 +54,13 @@ async def test_a_planted_utility_is_recovered() -> None:
     assert ranking.verdict in ("winner", "tie set")
 
 
+async def test_pairs_travel_as_lists_and_lose_nothing() -> None:
+    """Ours: thousands of them go from an audience to the analyst."""
+    for bench in (AlwaysFirst(), Planted({"sun"}, TEXTS)):
+        pairs = [*await all_pairs(bench, 4), *await sorted_pairs(bench, 6)]
+        assert [Pair.parse(pair.wire()) for pair in pairs] == pairs
+
+
 async def test_weights_decide_between_audiences_and_reversed_ones_reverse_the_winner() -> None:
     """Ours: two audiences that want the opposite; whoever weighs more has its winner."""
     texts = ["sun sun", "rain rain", "both sun rain", "none"]
