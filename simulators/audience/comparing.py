@@ -72,7 +72,7 @@ class Pair:
     def parse(cls, data: Sequence[Any]) -> "Pair":
         """Read what `wire` wrote."""
         a, b, share, sure, known, inferred, answers, reason = data
-        said = tuple(_BY_LETTER[letter] for letter in answers)
+        said: tuple[Winner, ...] = tuple(_BY_LETTER[letter] for letter in answers)
         consistent = None if known is None else bool(known)
         return cls(int(a), int(b), share, sure, consistent, bool(inferred), said, reason)
 
