@@ -79,9 +79,10 @@ class ChairOptions(_OptionsModel):
 
 
 class DeskOptions(_OptionsModel):
-    """out: the folder for reports. formats: of what is written beside JSON."""
+    """out: the folder for reports. humans: a file of human reviews to compare with, or ""."""
 
     out: str = "reviews"
+    humans: str = ""
 
 
 def _options(kind: type[_Options], spec: AgentSpec) -> _Options:

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from repertory.simulators.commands import Runner
+from repertory.simulators.errors import SimulatorInputError
 
 from .audit_command import add_audit
 
@@ -64,6 +65,13 @@ def _add_files(review: typer.Typer, runner: Runner) -> None:
         out: Annotated[
             Path, typer.Option("--out", "-o", help="The folder for the reports.")
         ] = Path("reviews"),
+        reviews: Annotated[
+            Path | None,
+            typer.Option(
+                "--reviews",
+                help="Human reviews to compare with: JSON Lines of {manuscript, review, rating, decision}.",
+            ),
+        ] = None,
         pages: Annotated[int, typer.Option(min=1, max=2000, help="Refuse what is longer.")] = 200,
         seed: Annotated[int, typer.Option(help="Told in the reports.")] = 0,
         manifest: Annotated[
@@ -81,6 +89,8 @@ def _add_files(review: typer.Typer, runner: Runner) -> None:
         """
         from .profiles import load_profile
 
+        if reviews is not None and not reviews.is_file():
+            raise SimulatorInputError(f"{reviews}: there is no such file of human reviews")
         venue = load_profile(profile)
         named = (
             profile
@@ -88,7 +98,7 @@ def _add_files(review: typer.Typer, runner: Runner) -> None:
             else str(Path(profile).absolute())
         )
         options: dict[str, dict[str, Any]] = {
-            "desk": {"out": str(out)},
+            "desk": {"out": str(out), "humans": str(reviews or "")},
             "reader": {"pages": pages},
             "area_chair": {"profile": named, "seed": seed},
         }

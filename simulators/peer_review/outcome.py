@@ -41,11 +41,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The batch by integrity risk, what was refused, and the folder of the reports."""
+    """The batch by integrity risk, what was refused, and the folder of the reports.
+
+    notes: what else is to be told of the batch, one sentence each.
+    """
 
     folder: str
     reviewed: tuple[Row, ...]
     refused: tuple[Refused, ...]
+    notes: tuple[str, ...] = ()
 
     def __rich__(self) -> RenderableType:
         table = Table(box=None, pad_edge=False)
@@ -58,6 +62,7 @@ class Outcome:
             table.add_row(row.name, row.verdict, f"{row.S:.2f}", f"{row.r_f:.2f}", *counts)
         parts: list[RenderableType] = [table] if self.reviewed else []
         parts.extend(Text(f"not reviewed: {each.why}") for each in self.refused)
+        parts.extend(map(Text, self.notes))
         count = len(self.reviewed)
         said = f"{count} report{'s' if count != 1 else ''} in {Path(self.folder) / 'index.html'}"
         parts.append(Text(f"{said}; each is advisory until a person signs it"))
