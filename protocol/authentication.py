@@ -30,8 +30,8 @@ class Authentication:
     certificates: Mapping[str, Identity] = field(default_factory=lambda: MappingProxyType({}))
     base_url: str = ""
 
-    async def identify(self, scope: Mapping[str, Any]) -> Identity:
-        """Who sent the request of this ASGI scope.
+    async def identify(self, scope: Mapping[str, Any], path: str) -> Identity:
+        """Who sent the request of this ASGI scope, whose path in this installation is `path`.
 
         Raises:
             UnauthenticatedError: Nobody that is known here.
@@ -47,7 +47,7 @@ class Authentication:
             return await key_identity(credential, self.keys)
         if self.tokens is None:
             raise UnauthenticatedError("the API key is not valid here")
-        return await self.tokens.verify(credential, self.resources(scope["path"]))
+        return await self.tokens.verify(credential, self.resources(path))
 
     def resources(self, path: str) -> tuple[str, ...]:
         """The resources that `path` is part of: the installation, the agent, and what is asked."""

@@ -93,6 +93,7 @@ class Guard:
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
         self._failures = Rates(limits.failures / 60.0, limits.failures)
         self._in_flight: Counter[str] = Counter()
+        self._all_in_flight = 0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -140,8 +141,13 @@ class Guard:
     # -- where it comes from -----------------------------------------------------
 
     def _require_host(self, scope: Scope) -> None:
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
-        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        hosts: list[bytes] = []
+        origins: list[bytes] = []
+        for name, value in scope["headers"]:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"origin":
+                origins.append(value)
         if len(hosts) != 1 or not self._hosts.known(hosts[0]):
             raise _RefusedError(421, "this Host is not served here")
         if len(origins) > 1 or (origins and not self._origins.known(origins[0])):
@@ -165,7 +171,7 @@ class Guard:
             raise _RefusedError(429, "too many wrong credentials; wait", _retry(60.0))
         shown = any(name in (b"authorization", b"x-api-key") for name, _ in scope["headers"])
         try:
-            identity = await authentication.identify({**scope, "path": path})
+            identity = await authentication.identify(scope, path)
         except UnauthenticatedError as error:
             challenge = authentication.challenge(path, error if shown else None)
             if shown:
@@ -199,16 +205,18 @@ class Guard:
         """Count the request in; the name that its caller is counted under."""
         unknown = identity in (LOCAL, NOBODY)
         caller = f"address:{_client(scope)}" if unknown else identity.principal
-        if self._in_flight.total() >= self._limits.all_at_once:
+        if self._all_in_flight >= self._limits.all_at_once:
             raise _RefusedError(503, "too many requests at once", _retry(1.0), close=True)
         if self._in_flight[caller] >= self._limits.at_once:
             sentence = f"more than {self._limits.at_once} requests of one caller at once"
             raise _RefusedError(429, sentence, _retry(1.0))
         self._in_flight[caller] += 1
+        self._all_in_flight += 1
         return caller
 
     def _left(self, caller: str) -> None:
         if caller:
+            self._all_in_flight -= 1
             self._in_flight[caller] -= 1
             if self._in_flight[caller] <= 0:
                 del self._in_flight[caller]

@@ -235,7 +235,8 @@ class TokenVerifier:
         self.rules = rules
         self._keys = keys
         self._clock = clock
-        self._believed: dict[bytes, tuple[float, Mapping[str, Any]]] = {}
+        self._audiences = frozenset(rules.audiences)
+        self._believed: dict[bytes, tuple[float, frozenset[str], Identity]] = {}
 
     async def verify(self, token: str, resources: Sequence[str] = ()) -> Identity:
         """Who holds `token`, when it was made for one of `resources` or of the rules' audiences.
@@ -245,11 +246,41 @@ class TokenVerifier:
             PermissionDeniedError: It lacks a scope that every token needs.
             LinkError: The issuer cannot be asked for its keys now.
         """
-        claims = await self._claims(token)
-        audience = claims["aud"]
-        meant = {audience} if isinstance(audience, str) else set(audience)
-        if meant.isdisjoint({*self.rules.audiences, *resources}):
+        meant, identity = await self._proven(token)
+        if meant.isdisjoint(self._audiences) and meant.isdisjoint(resources):
             raise UnauthenticatedError("the token is for another resource")
+        return identity
+
+    def scopes_for(self, agent: str) -> tuple[str, ...]:
+        """The scopes that let their holder ask `agent`, for a challenge."""
+        if self.rules.scopes is None:
+            return (agent,)
+        return tuple(
+            scope
+            for scope, names in self.rules.scopes.items()
+            if EVERYTHING.narrowed(names).reaches(agent)
+        )
+
+    async def _proven(self, token: str) -> tuple[frozenset[str], Identity]:
+        """Whom the token is for, and who holds it."""
+        if len(token) > _LONGEST:
+            raise UnauthenticatedError("the token is too long to be one")
+        digest = sha256(token.encode()).digest()
+        known = self._believed.get(digest)
+        if known is not None and known[0] > self._clock():
+            return known[1], known[2]
+        claims = await self._decoded(token)
+        identity = self._identity(claims)
+        audience = claims["aud"]
+        meant = frozenset((audience,) if isinstance(audience, str) else audience)
+        if len(self._believed) >= _MOST_BELIEVED:
+            self._believed.clear()
+        # So that a key that its issuer took back is not believed for long.
+        until = min(float(claims["exp"]), self._clock() + _BELIEVED_SECONDS)
+        self._believed[digest] = (until, meant, identity)
+        return meant, identity
+
+    def _identity(self, claims: Mapping[str, Any]) -> Identity:
         granted = _scopes(claims)
         missing = [scope for scope in self.rules.required if scope not in granted]
         if missing:
@@ -264,34 +295,8 @@ class TokenVerifier:
                     f"the token has no claim {self.rules.tenant_claim!r} to name its tenant"
                 )
             tenant = told
-        names = self._capabilities(granted)
         principal = f"oauth:{claims['iss']}#{claims['sub']}"
-        return Identity(principal, tenant, EVERYTHING.narrowed(names))
-
-    def scopes_for(self, agent: str) -> tuple[str, ...]:
-        """The scopes that let their holder ask `agent`, for a challenge."""
-        if self.rules.scopes is None:
-            return (agent,)
-        return tuple(
-            scope
-            for scope, names in self.rules.scopes.items()
-            if EVERYTHING.narrowed(names).reaches(agent)
-        )
-
-    async def _claims(self, token: str) -> Mapping[str, Any]:
-        if len(token) > _LONGEST:
-            raise UnauthenticatedError("the token is too long to be one")
-        digest = sha256(token.encode()).digest()
-        known = self._believed.get(digest)
-        if known is not None and known[0] > self._clock():
-            return known[1]
-        claims = await self._decoded(token)
-        if len(self._believed) >= _MOST_BELIEVED:
-            self._believed.clear()
-        # So that a key that its issuer took back is not believed for long.
-        until = min(float(claims["exp"]), self._clock() + _BELIEVED_SECONDS)
-        self._believed[digest] = (until, claims)
-        return claims
+        return Identity(principal, tenant, EVERYTHING.narrowed(self._capabilities(granted)))
 
     async def _decoded(self, token: str) -> Mapping[str, Any]:
         try:

@@ -19,6 +19,7 @@ from repertory.protocol import RepertoryError
 from repertory.xp_store import WEIGHTS, open_database, sqlite_path, verify_weights
 
 from .cli_models import needed_weights
+from .doctor_guards import examine_guards
 from .exits import Exit
 from .inspection import check_manifest
 from .journal import owner_of
@@ -130,7 +131,16 @@ def _network(manifest: Manifest, store: str) -> Iterator[Diagnosis]:
             advice = "start its server, or correct 'url' and 'model' in the manifest"
             yield Diagnosis(f"model {name}", "error", health.detail or "does not answer", advice)
     yield from examine_store(store or manifest.store_url)
+    for each in examine_guards(manifest, _store_file(store or manifest.store_url)):
+        yield Diagnosis(*each)
     yield _port(manifest.serve.host, manifest.serve.port)
+
+
+def _store_file(url: str) -> Path | None:
+    try:
+        return Path(sqlite_path(url))
+    except RepertoryError:
+        return None
 
 
 def examine_store(url: str) -> Iterator[Diagnosis]:

@@ -1,8 +1,11 @@
 import json
 import socket
+import sqlite3
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from repertory.runtime.cli import run_cli
 from repertory.runtime.doctor import examine_store
@@ -136,3 +139,33 @@ def test_models_list_names_every_file(folder: Path, capsys: pytest.CaptureFixtur
     data = json.loads(capsys.readouterr().out)
     assert [each["name"] for each in data["files"]] == list(WEIGHTS)
     assert all(len(each["sha256"]) == 64 for each in data["files"])
+
+
+def test_the_doctor_says_who_is_let_in_and_what_waits_for_a_person(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours: callers, the cards' key, and tools that changed since they were approved."""
+    run_cli(["doctor", "network.yaml", "--json"])
+    assert diagnoses(capsys)["callers"] == ("ok", "")
+    guarded = "serve: {auth: {keys: true}, signing: {key_env: DESK_CARD_KEY}}\n"
+    (folder / "network.yaml").write_text(MANIFEST + guarded)
+    monkeypatch.delenv("DESK_CARD_KEY", raising=False)
+    run_cli(["doctor", "network.yaml", "--json"])
+    found = diagnoses(capsys)
+    assert found["callers"] == ("warning", "nobody has a key yet: repertory keys add NAME")
+    assert found["card signature"][0] == "error"
+    assert run_cli(["keys", "add", "ide"]) == Exit.DONE
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    monkeypatch.setenv("DESK_CARD_KEY", pem)
+    with sqlite3.connect(folder / ".repertory" / "trial.db") as connection:
+        row = ("books", "post", "a", "{}", "b", "{}", 0.0)
+        connection.execute("INSERT INTO tool_pin VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    capsys.readouterr()
+    run_cli(["doctor", "network.yaml", "--json"])
+    printed = capsys.readouterr().out
+    told = {each["subject"]: each["found"] for each in json.loads(printed)["diagnoses"]}
+    assert told["callers"] == "1 API key"
+    assert told["card signature"].startswith("ES256, thumbprint ")
+    assert told["tools"] == "changed since they were approved: books.post"
+    assert "PRIVATE" not in printed
