@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .reuse import Reuse, Share
     from .rights import Decision, Request, allowed_keys, inherit, permits
     from .server import PARTS, candidate_data, experience_server, hit_data, pack_data
-    from .store import PackStore, open_pack_store
+    from .store import PackStore, open_pack_store, open_store
     from .tables import Admission, ChangeRow, Check, CheckVerdict, Edge, LedgerEntry, Pack, Step
     from .transfer import export_packs, import_packs
     from .trust import TrustRule
@@ -177,6 +177,7 @@ _MODULE_OF = {
     "open_checker": "checker",
     "open_database": "database",
     "open_pack_store": "store",
+    "open_store": "store",
     "pack_data": "server",
     "pack_rows": "record",
     "permits": "rights",
@@ -306,6 +307,7 @@ __all__ = [
     "open_checker",
     "open_database",
     "open_pack_store",
+    "open_store",
     "pack_data",
     "pack_rows",
     "permits",

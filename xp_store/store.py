@@ -18,12 +18,12 @@ import anyio.to_thread
 
 from .admission import AdmissionStatus, admission_rows
 from .checks import CheckSpec, Verdict
-from .database import Database
+from .database import Database, Durability, open_database
 from .ddl import EXTRA_DDL
 from .derivation import DERIVATIONS, Derivation
 from .digests import Clock, instant, utc_now
 from .drafts import PackDraft, PackRef
-from .embedder import Embedder
+from .embedder import Embedder, MiniLM
 from .errors import DraftInvalidError, PackNotFoundError
 from .evidence import judge_rows, use_rows
 from .finder import Finder
@@ -534,3 +534,34 @@ async def open_pack_store(
         await indexer.aclose()
     if failure is not None:
         raise failure
+
+
+@asynccontextmanager
+async def open_store(
+    url: str,
+    *,
+    embedder: Embedder | None = None,
+    index: Path | str | VectorIndex | None = None,
+    durability: Durability = "process",
+    floor: Floor | None = None,
+    rule: TrustRule = TrustRule(),
+) -> AsyncIterator[PackStore]:
+    """Open an experience store by itself: no network, no manifest, nothing else started.
+
+    url: `sqlite:///FILE`, made if it is not there, or `sqlite:///:memory:`. embedder:
+    MiniLM by default, whose weights `repertory models install` fetches; `HashEmbedder`
+    needs none. index: as in `open_pack_store`; by default the vectors are searched
+    exactly. A network may run on the same file at the same time, as long as only one of
+    the two is given the index's folder.
+
+    Raises:
+        StoreError: The file cannot be opened as a store, or the URL names another engine.
+        StoreOwnedError: Another process owns the index's folder.
+    """
+    async with (
+        open_database(url, durability) as database,
+        open_pack_store(
+            database, embedder=embedder or MiniLM(), index=index, floor=floor, rule=rule
+        ) as store,
+    ):
+        yield store
