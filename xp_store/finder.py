@@ -60,10 +60,21 @@ class Finder:
         vector = await self._vector(query)
 
         def join(
-            connection: sqlite3.Connection, found: arms.Arms, cosines: dict[int, float]
+            connection: sqlite3.Connection,
+            found: arms.Arms,
+            cosines: dict[int, float],
+            allowed: Scope,
         ) -> tuple[list[Hit], list[Candidate]]:
             return fuse(
-                connection, found, cosines, vector, self._cache, self._floor, wants, self._rule
+                connection,
+                found,
+                cosines,
+                vector,
+                self._cache,
+                self._floor,
+                wants,
+                self._rule,
+                allowed,
             )
 
         def search(
@@ -73,7 +84,7 @@ class Finder:
             found = self._search(connection, query, vector, allowed)
             if found.cosines is None:
                 return allowed, found, None
-            return allowed, found, join(connection, found, found.cosines)
+            return allowed, found, join(connection, found, found.cosines, allowed)
 
         allowed, found, answer = await self._database.read(search)
         if answer is not None:
@@ -81,7 +92,9 @@ class Finder:
         else:
             assert vector is not None, "only a vector is asked for in the index"
             cosines, how = await self._from_index(vector, allowed, wants.limit)
-            answer = await self._database.read(partial(join, found=found, cosines=cosines))
+            answer = await self._database.read(
+                partial(join, found=found, cosines=cosines, allowed=allowed)
+            )
         hits, considered = answer
         return Recall(
             tuple(hits),

@@ -9,18 +9,19 @@ five times does not fill an answer.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import orjson
 
+from .contradictions import contradicting
 from .floor import Floor
 from .hits import Candidate, Fate, Hit, Reasons
 from .index import Vectors
 from .recall import Arms, Term, words
-from .scope import marks
+from .scope import Scope, marks
 from .tables import PACK_COLUMNS, Pack, from_row, moment
 from .trust import TrustRule
 from .vectors import VectorCache
@@ -65,7 +66,8 @@ def fuse(
     cache: VectorCache,
     floor: Floor,
     wants: Wants,
-    rule: TrustRule = TrustRule(),
+    rule: TrustRule,
+    scope: Scope,
 ) -> tuple[list[Hit], list[Candidate]]:
     """Join the arms and give the hits with their reasons, and what became of every candidate."""
     ranks = (_ranks(arms.text), _ranks(cosines))
@@ -88,11 +90,28 @@ def fuse(
             shown[row] = seen[row]
             if not seen[row].suffices(floor):
                 fates[row] = "no evidence"
-        if len(shown) - len(fates) >= enough:
+        if sum(row not in fates for row in shown) >= enough:
             break
     sound = [row for row in shown if row not in fates]
     chosen = _chosen(connection, sound, score, shown, cache, wants, fates)
+    opponents = contradicting(connection, chosen, scope) if chosen else {}
+    absent = sorted({each for pair in opponents.values() for each in pair} - set(chosen))
+    if absent:
+        # What contradicts a hit is shown with it, whatever its own rank.
+        shown |= dict(_evidence(connection, absent, arms.terms, cosines, vector, cache))
+        trust |= _trust(connection, absent, rule, wants.now)
+        for row in absent:
+            score[row] = fused.setdefault(row, 0.0) * (K + 1) / 2
+            fates[row] = "chosen"
+    chosen = _paired(chosen, opponents, lambda row: (trust[row], shown[row].valid_from))
     packs = {pack.row_id: pack for pack in load_packs(connection, chosen)}
+
+    against: dict[int, list[int]] = {}
+    for row, pair in opponents.items():
+        for each in pair:
+            against.setdefault(row, []).append(each)
+            if each in absent:
+                against.setdefault(each, []).append(row)
 
     def reasons(row: int) -> Reasons:
         evidence = shown[row]
@@ -106,6 +125,7 @@ def fuse(
             trust=trust[row],
             valid_from=evidence.valid_from,
             valid_to=evidence.valid_to,
+            contradicts=tuple(shown[each].id for each in against.get(row, ())),
         )
 
     hits = [Hit(packs[row], score[row], reasons(row)) for row in chosen]
@@ -114,6 +134,20 @@ def fuse(
         for row in shown
     ]
     return hits, candidates
+
+
+def _paired(
+    chosen: Sequence[int],
+    opponents: Mapping[int, Sequence[int]],
+    weight: Callable[[int], tuple[float, str]],
+) -> list[int]:
+    """The chosen, each with its opponents behind it, the most trusted and the newest first."""
+    placed: list[int] = []
+    for row in chosen:
+        if row not in placed:
+            rivals = [each for each in opponents.get(row, ()) if each not in placed]
+            placed += sorted([row, *rivals], key=weight, reverse=True) if rivals else [row]
+    return placed
 
 
 def _chosen(

@@ -21,6 +21,7 @@ class Reasons:
     query's terms that the pack holds, rarest first. overlap: the share of the
     query's information (inverse document frequency) in those terms. cosine: None
     while the pack has no vector of the present model. fused: the sum of 1/(60+rank).
+    contradicts: the ids of packs that say otherwise, which are among the hits as well.
     """
 
     text_rank: int | None
@@ -32,6 +33,7 @@ class Reasons:
     trust: float
     valid_from: str
     valid_to: str | None
+    contradicts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One line for a person."""
@@ -43,6 +45,8 @@ class Reasons:
             place = "" if self.text_rank is None else f" (rank {self.text_rank})"
             parts.append(f"words {', '.join(self.matched[:5])}{place}")
         parts.append(f"trust {self.trust:.2f}")
+        if self.contradicts:
+            parts.append(f"contradicts {', '.join(self.contradicts)}")
         return "; ".join(parts)
 
 
@@ -58,6 +62,7 @@ class Hit:
         """The hit as JSON, for a journal; `parse` reads it back."""
         reasons = asdict(self.reasons)
         reasons["matched"] = list(self.reasons.matched)
+        reasons["contradicts"] = list(self.reasons.contradicts)
         return {
             "pack": self.pack.model_dump(mode="json"),
             "score": self.score,
@@ -71,6 +76,7 @@ class Hit:
 
         reasons = dict(data["reasons"])
         reasons["matched"] = tuple(reasons["matched"])
+        reasons["contradicts"] = tuple(reasons.get("contradicts", ()))
         return cls(
             pack=Pack.model_validate(data["pack"]),
             score=data["score"],

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -304,6 +305,62 @@ async def test_rights_decide_before_anything_is_ranked(
         assert await found(purpose="support") == {"open", "secret", "purpose"}
         assert await found(principal="ann") == {"open", "secret", "audience"}
         assert await found(clearance="internal") == {"open"}
+
+
+async def test_rules_that_contradict_each_other_are_shown_together(
+    open_store: OpenStore, make_draft: MakeDraft
+) -> None:
+    """Ours: the most trusted first, then the newest; the reader sees both and that they disagree."""
+    base = make_draft()
+    failed = Verdict("sum", False, "", base.checks[0].digest)
+    async with open_store(floor=Floor(0.5, 0.9)) as store:
+        old = await store.record(
+            make_draft("pay invoices of Acme at once", kind="rule", verdicts=(failed,))
+        )
+        new = await store.record(
+            make_draft("wait thirty days", kind="rule", parents=((old.digest, "contradicts"),))
+        )
+        theirs = await store.record(make_draft("theirs", tenant="theirs"))
+        await store.wait_indexed()
+        hits = await store.recall("pay invoices of Acme at once", limit=1)
+    assert {hit.pack.id for hit in hits} == {old.id, new.id}
+    assert hits[0].reasons.trust >= hits[1].reasons.trust
+    assert {hit.pack.id: hit.reasons.contradicts for hit in hits} == {
+        old.id: (new.id,),
+        new.id: (old.id,),
+    }
+    assert "contradicts" in str(hits[0].reasons)
+    assert theirs.id not in {hit.pack.id for hit in hits}
+
+
+async def test_a_new_embedding_model_is_built_while_words_still_find(
+    open_store: OpenStore, make_draft: MakeDraft
+) -> None:
+    """Ours: a changed model costs a rebuild, and no moment in which nothing is found."""
+
+    class Slow(HashEmbedder):
+        go = anyio.Event()
+
+        async def embed(self, texts: Sequence[str]) -> Any:
+            if len(texts) > 1:
+                await self.go.wait()
+            return await super().embed(texts)
+
+    index = MemoryIndex()
+    async with open_store(index=index) as store:
+        for vendor in ("Acme", "Globex", "Initech"):
+            await store.record(make_draft(f"post the invoice of {vendor}"))
+        await store.wait_indexed()
+    slow = Slow(128)
+    slow.go = anyio.Event()
+    async with open_store(index=index, embedder=slow) as store:
+        meanwhile = await store.recall("post the invoice of Globex")
+        assert meanwhile[0].pack.goal == "post the invoice of Globex"
+        assert meanwhile[0].reasons.cosine is None
+        slow.go.set()
+        await store.wait_indexed()
+        after = await store.recall("post the invoice of Globex")
+        assert after[0].reasons.cosine is not None
 
 
 async def test_too_little_trust_is_not_found(open_store: OpenStore, make_draft: MakeDraft) -> None:
