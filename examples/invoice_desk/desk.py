@@ -25,6 +25,7 @@ from repertory.agents import (
     Turn,
 )
 from repertory.protocol import Artifact, Message, Part, Role, Task, TaskState, agent_message
+from repertory.xp_store import Hit
 
 Data = dict[str, Any]
 _MAIL = TypeAdapter(Mail)
@@ -112,15 +113,22 @@ class Intake(Agent):
         return roles
 
     async def _recalled(self, turn: Turn, mail: Mail) -> tuple[tuple[str, str], ...]:
-        """How the amounts of an earlier mail like this were read, if its checks passed."""
+        """How the amounts of an earlier mail like this were read, if its checks passed.
+
+        Recall may be silent, and a pack that failed a check, then or since, is no example:
+        then the mail is read without one.
+        """
         if self.options.examples == "none":
             return ()
         hits = await turn.recall(turn.message.text, family=turn.agent, limit=16)
-        sound = [hit.pack.how for hit in hits if hit.pack.outcome.get("verdict") == "pass"]
+        sound = [hit for hit in hits if _passed(hit)]
         if not sound:
+            await turn.use()
             return ()
-        chosen = sound[0 if self.options.examples == "nearest" else -1]
+        used = sound[0 if self.options.examples == "nearest" else -1]
+        await turn.use(used)
         await turn.note("an earlier mail like this one was read, and its sums were right")
+        chosen = used.pack.how
         # A pack is data from outside: only words and known roles are taken from it.
         pairs = (chosen.get("result") or {}).get("read_as", [])
         return tuple((str(cue)[:80], role) for cue, role in pairs if role in reading.ROLES)
@@ -286,6 +294,14 @@ class Clerk(Agent):
         parts = (Part(data={**data, "invoice": invoice}),)
         await turn.add_artifact(Artifact(artifact_id="decision", name="decision", parts=parts))
 
+
+def _passed(hit: Hit) -> bool:
+    """Whether a pack's own checks passed, and none that ran later has lowered its trust."""
+    return hit.pack.outcome.get("verdict") == "pass" and hit.reasons.trust >= _TRUSTED
+
+
+# Where trust begins; only a failed check takes it below.
+_TRUSTED = 0.5
 
 NOT_AN_INVOICE = {
     "credit_note": ("waiting", "credit_note", "a credit note; set it off by hand"),
