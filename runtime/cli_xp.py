@@ -35,6 +35,7 @@ from .models import open_embedder
 from .screen import Screen, duration, grid, short
 
 _SHORT_ID = 12
+_NEAREST = 3
 
 
 @asynccontextmanager
@@ -97,6 +98,9 @@ def find_packs(path: Path, question: Question, explain: bool, store: str, as_jso
         return Exit.DONE
     if answer.silence:
         screen.out.print(Text(answer.silence))
+        for each in answer.considered[:_NEAREST] if not explain else ():
+            near = f"  {each.id[-_SHORT_ID:]}  {short(each.goal, 60)}  ({each.reasons})"
+            screen.out.print(Text(near))
     else:
         rows = [
             (

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _MARGIN = 0.24
-_MIN_OVERLAP = 0.76
+_MIN_OVERLAP = 0.70
 _FIRST, _LAST, _STEPS = 0.30, 1.0, 36
 
 

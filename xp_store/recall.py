@@ -30,6 +30,75 @@ _COMMON_SHARE = 0.2
 _COMMON_FROM = 100
 _WIDE_TEXT = 200
 _MOST_KNOWN = 20_000
+# Words that only join others: one that no pack happens to hold would otherwise count as
+# the rarest of all. Other languages have theirs weighed down by how common they are.
+_JOINING = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "been",
+        "but",
+        "by",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "how",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "me",
+        "my",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "our",
+        "so",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "to",
+        "us",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
+)
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -98,7 +167,8 @@ def terms_of(
     """The query's words, the most telling first, and which of them lead the search."""
     packs = connection.execute("SELECT coalesce(max(row_id), 0) FROM xp_pack").fetchone()[0]
     terms: list[Term] = []
-    for word in words(query)[:_MAX_WORDS]:
+    asked = words(query)[:_MAX_WORDS]
+    for word in [each for each in asked if each not in _JOINING] or asked:
         holding = frequencies.of(connection, word, packs)
         weight = math.log(1.0 + (max(packs, holding) - holding + 0.5) / (holding + 0.5))
         terms.append(Term(word, holding, weight))
