@@ -237,7 +237,7 @@ def _head(pack: Pack) -> RenderableType:
         ("", ""),
         [
             ("pack", f"{pack.id} rev {pack.rev}"),
-            ("goal", pack.goal),
+            ("goal", short(pack.goal, 200)),
             ("family", f"{pack.family}, {pack.kind}, {pack.layer}, {pack.status}"),
             ("made by", f"{pack.owner}, {pack.source}"),
             ("trust", f"{pack.trust:.2f}"),
