@@ -11,7 +11,6 @@ Trust is not in it: that is for the store where a pack arrives. Reading is `arri
 
 import hashlib
 import io
-import re
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,12 +31,13 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Bundled:
-    """One pack with what belongs to it, as it leaves a store."""
+    """One pack with what belongs to it, as it leaves a store. card: for people, in Markdown."""
 
     pack: Pack
     steps: Sequence[Step]
     checks: Sequence[Check]
     edges: Sequence[Edge]
+    card: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Exported:
 
 
 def write_bundle(packs: Iterable[Bundled], *, at: str, ledger_head: str) -> bytes:
-    """Make the zip of these packs; the same packs make the same bytes."""
+    """Make the zip of these packs, in the order of their digests."""
     files: dict[str, bytes] = {}
     lines: dict[str, list[bytes]] = {name: [] for name in ("packs", "steps", "checks", "edges")}
     checks: dict[str, Check] = {}
@@ -72,7 +72,7 @@ def write_bundle(packs: Iterable[Bundled], *, at: str, ledger_head: str) -> byte
             for edge in each.edges
             if edge.parent in digests and edge.child in digests
         }
-        files[f"cards/{pack.digest[:16]}.md"] = card_of(each).encode()
+        files[f"cards/{pack.digest[:16]}.md"] = each.card.encode()
     for digest, check in sorted(checks.items()):
         told = {"digest": digest, "name": check.name, "lang": check.lang, "code": check.code}
         lines["checks"].append(_line(told))
@@ -111,39 +111,5 @@ def step_row(step: Step) -> dict[str, Any]:
     }
 
 
-def card_of(each: Bundled) -> str:
-    """A pack in Markdown for people: what it is, why, how, and what may be done with it."""
-    pack = each.pack
-    rights = pack.rights
-    parts = [
-        f"# {_plain(pack.goal) or 'A pack'}\n",
-        f"Pack `{pack.id}`, revision {pack.rev}, digest `{pack.digest}`.\n",
-        f"- kind: {pack.kind} ({pack.layer}), family: {_plain(pack.family) or 'none'}",
-        f"- made by: {_plain(pack.owner)}; source: {pack.source}; model: {_plain(str(pack.origin.get('model', '')))}",
-        f"- outcome: {pack.outcome.get('verdict', 'unknown')}",
-        f"- valid: {instant(pack.valid_from)[:10]} to"
-        f" {'now' if pack.valid_to is None else instant(pack.valid_to)[:10]}",
-        f"- license: {_plain(str(rights.get('licence', '')))};"
-        f" purposes: {_plain(', '.join(rights.get('purposes', ()))) or 'any'};"
-        f" restrictions: {_plain(', '.join(rights.get('restrictions', ()))) or 'none'}\n",
-        "## Why\n",
-        *(f"- {_plain(claim['text'])}" for claim in pack.why),
-        "\n## How\n",
-        *(
-            f"{step.seq + 1}. {_plain(step.agent)}: {_plain(str(step.action.get('kind', '')))}"
-            f" {_plain(str(step.action.get('name', '')))}{' (error)' if step.is_error else ''}"
-            for step in each.steps
-        ),
-        "\n## Checks\n",
-        *(f"- {_plain(check.name)} ({check.lang}) `{check.digest[:16]}`" for check in each.checks),
-    ]
-    return "\n".join(parts) + "\n"
-
-
 def _line(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
-
-
-def _plain(text: str) -> str:
-    # A card is Markdown for people: what a pack says must not become a link or a heading.
-    return re.sub(r"([\\`*_{}\[\]<>#|!])", r"\\\1", " ".join(text.split()))

@@ -34,7 +34,6 @@ from mcp.types import (
 
 from repertory.protocol import LOCAL, Identity, RepertoryError, identity_in
 
-from .bundle import Bundled, card_of
 from .hits import Candidate, Hit
 from .rights import Request
 from .store import PackStore
@@ -315,7 +314,7 @@ class _Desk:
             _allow(identity, "show")
             pack = await self._readable(wanted, identity)
             if face:
-                text, kind = await self._card(pack), "text/markdown"
+                text, kind = await self._store.govern.pack_card(pack), "text/markdown"
             else:
                 data = await pack_data(self._store, pack, PARTS)
                 text, kind = orjson.dumps(data).decode(), "application/json"
@@ -387,14 +386,6 @@ class _Desk:
         pack = await self._store.get(pack_id, tenant=identity.tenant, rev=rev)
         await self._store.require(pack, Request("read", identity.principal))
         return pack
-
-    async def _card(self, pack: Pack) -> str:
-        store = self._store
-        return card_of(
-            Bundled(
-                pack, await store.steps(pack), await store.checks(pack), await store.edges(pack)
-            )
-        )
 
 
 def _allow(identity: Identity, tool: str) -> None:

@@ -54,7 +54,11 @@ async def export_packs(
             continue
         allowed.append(
             Bundled(
-                pack, await store.steps(pack), await store.checks(pack), await store.edges(pack)
+                pack,
+                await store.steps(pack),
+                await store.checks(pack),
+                await store.edges(pack),
+                await store.govern.pack_card(pack),
             )
         )
 

@@ -51,7 +51,7 @@ async def test_a_host_finds_shows_and_uses_packs(store: PackStore, make_draft: M
             found = told(await client.call_tool("find", {"query": "the invoice of Acme"}))
             (hit,) = found["hits"]
             assert (hit["id"], found["silence"]) == (ref.id, "")
-            assert "words the, invoice" in hit["reasons"]["said"]
+            assert "words invoice, acme" in hit["reasons"]["said"]
             shown = told(await client.call_tool("show", {"id": ref.id, "parts": ["why", "how"]}))
             assert shown["why"][0]["text"] == "the vendor is known"
             assert [step["observation"] for step in shown["steps"]] == ["posted 0", "posted 1"]
