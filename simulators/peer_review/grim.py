@@ -14,7 +14,8 @@ from .findings import Findings, Sentence, sentences_of
 from .manuscript import Manuscript
 
 _MEAN = re.compile(
-    r"(?:\bM(?:ean)?|\b[mM]ean(?:\s+\w+){0,4}?|\baverage(?:\s+\w+){0,4}?|x̄)\s*(?:=|was|were|of|is|:|at)\s*"
+    r"(?:\bM\s*(?:=|was|of|is|:)|\b[mM]ean(?:\s+\w+){0,4}?(?:\s*\([^()]{0,24}\))?\s*(?:=|was|were|of|is|:|at)?"
+    r"|\baverage(?:\s+\w+){0,4}?\s*(?:=|was|were|of|is|:)|\baveraged(?:\s+at)?|x̄\s*=)\s*"
     r"(?P<mean>[-−]?\d{1,3}\.\d{1,3})(?![\d%]|\s*%)"
 )
 _PLUS = re.compile(r"(?P<mean>\d{1,3}\.\d{1,3})\s*(?:±|\+/-)\s*(?P<sd>\d{1,3}\.\d{1,3})(?![\d%])")
@@ -22,23 +23,25 @@ _SD = re.compile(
     r"\b(?:SD|S\.D\.|s\.d\.|standard deviation)\s*(?:=|was|of|:|,)?\s*(?P<sd>\d{1,3}\.\d{1,3})"
 )
 _SIZE = re.compile(
-    r"\b[nN]\s*=\s*(?P<n>\d{1,3}(?:,\d{3})*|\d+)\b|\((?P<m>\d{2,4})\s+(?:participants|patients|respondents|students|raters|subjects|people|users|items)\)"
+    r"\b[nN]\s*=\s*(?P<n>\d{1,3}(?:,\d{3})*|\d+)\b|\b(?P<m>\d{1,4})\s+(?:\w+\s+)?(?:participants|patients|respondents|students|raters"
+    r"|subjects|people|users|adults|children|volunteers|women|men|teachers|nurses|judges)\b"
 )
 _SCALE = re.compile(
     r"(?:scale|rated|ratings?|scored?|from)\b[^.]{0,60}?\b(?P<low>[0-9]|1)\s*(?:\([^)]{0,40}\)\s*)?(?:to|[-–]|and)\s*(?P<high>\d{1,3})\b"
+    r"|(?:mean|rating|score|satisfaction|agreement|confidence|scale)\w*\s*\((?P<lowest>[01])\s*[-–]\s*(?P<highest>\d{1,2})\)"
     r"|\b(?P<points>\d{1,2}|five|seven|nine|ten|four|six|eleven)[- ]point\b",
     re.IGNORECASE,
 )
 _WHOLE = re.compile(
-    r"\bLikert\b|\brat(?:ed|ings?)\b|\bcounts?\b|\bnumber of\b|\bwhole[- ]numbers?\b|\bintegers?\b|\bpoints?\b|\bscores?\b|\bcorrect answers\b|\bitems\b",
+    r"\bLikert\b|\brat(?:ed|ings?)\b|\bcounts?\b|\bnumber of\b|\bwhole[- ]numbers?\b|\bintegers?\b|\bpoints?\b|\bscores?\b|\bcorrect answers\b|\bitems\b|\bout of \d{1,2}\b",
     re.IGNORECASE,
 )
 _UNWHOLE = re.compile(
-    r"\b(?:ms|seconds?|minutes?|hours?|kg|cm|mm|km|years?|age|BMI|°C|mg|µ[gm]|USD|EUR|Hz|dB)\b|%|\bpercent\b|\bsubscale|\bcomposite|\baveraged\b|\bproportion|\baccuracy\b|\bF1\b|\bAUC\b|\bMSE\b|\bloss\b",
+    r"\b(?:ms|seconds?|minutes?|hours?|kg|cm|mm|km|years?|age|BMI|°C|mg|µ[gm]|USD|EUR|Hz|dB)\b|%|\bpercent\b|\bsubscale|\bcomposite|\baveraged (?:across|over)\b|\bproportion|\baccuracy\b|\bF1\b|\bAUC\b|\bMSE\b|\bloss\b",
     re.IGNORECASE,
 )
 _ITEMS = re.compile(
-    r"\b(\d{1,2}|two|three|four|five|six|seven|eight|nine|ten|twelve)[- ](?:items?|questions?)\b",
+    r"(?<![\d.])\b(\d{1,2}|two|three|four|five|six|seven|eight|nine|ten|twelve)[- ](?:items?|questions?)\b",
     re.IGNORECASE,
 )
 _WORDS = {
@@ -196,7 +199,8 @@ def _scales(manuscript: Manuscript) -> tuple[list[tuple[float, float]], frozense
                 points = found["points"].lower()
                 scales.append((0.0, float(_WORDS.get(points) or points)))
             else:
-                scales.append((float(found["low"]), float(found["high"])))
+                low = found["low"] or found["lowest"]
+                scales.append((float(low), float(found["high"] or found["highest"])))
         for count in _ITEMS.findall(sentence.text):
             items.add(max(1, _WORDS.get(count.lower()) or int(count)))
     return scales, frozenset(items)

@@ -16,7 +16,7 @@ _JOINED_SCRIPTS = re.compile(
 _COMMANDS = re.compile(
     r"\b(?:ignore|disregard|forget|override)\s+(?:all\s+|any\s+|every\s+)?(?:of\s+)?(?:the\s+|your\s+|these\s+)?"
     r"(?:previous|prior|preceding|above|earlier|foregoing|system)\s+(?:\w+\s+){0,2}?(?:instructions?|prompts?|directions?|guidelines|rules|messages?)"
-    r"|\b(?:give|write|provide|output|generate|produce|submit|return)\s+(?:only\s+)?(?:a\s+|an\s+)?(?:\w+\s+){0,2}?(?:positive|favou?rable|glowing|strong(?:ly)?\s+positive|high|perfect|top)\s+(?:review|score|rating|recommendation|evaluation|assessment|marks?)s?\b"
+    r"|(?:^|[.:,;!]\s*|\b(?:please|you|must|should|and|only|always|now)\s+)(?:give|write|provide|output|generate|produce|submit|return)\s+(?:only\s+)?(?:a\s+|an\s+)?(?:\w+\s+){0,2}?(?:positive|favou?rable|glowing|strong(?:ly)?\s+positive|high|perfect|top)\s+(?:review|score|rating|recommendation|evaluation|assessment|marks?)s?\b"
     r"|\bdo\s+not\s+(?:mention|highlight|list|report|raise|include|point\s+out)\s+(?:any\s+|the\s+)?(?:\w+\s+)?(?:negatives?|weakness(?:es)?|flaws?|limitations?|problems?|shortcomings?|criticisms?)\b"
     r"|\b(?:you\s+(?:must|should|have\s+to|are\s+to)|please|always)\s+(?:\w+\s+){0,2}?(?:recommend|accept|rate|score|praise)\s+(?:\w+\s+){0,3}?(?:paper|manuscript|submission|acceptance|work)\b"
     r"|\b(?:as|if\s+you\s+are|you\s+are)\s+(?:an?\s+)?(?:AI|LLM|large\s+language\s+model|language\s+model|AI\s+assistant)\b[^.]{0,60}\b(?:review|accept|recommend|rate|score)"

@@ -7,7 +7,36 @@ from decimal import Decimal
 from .findings import Findings, sentences_of
 from .manuscript import Manuscript
 
-_COUNT = r"\d{1,3}(?:,\d{3})+|\d+"
+_ONES = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_WORDS = {word: n for n, word in enumerate(_ONES, start=1)} | {
+    f"{ten}-{one}" if one else ten: 10 * t + o
+    for t, ten in enumerate(_TENS, start=2)
+    for o, one in enumerate(["", *_ONES[:9]])
+}
+_SPELLED = "|".join(sorted((f"{w}|{w.capitalize()}" for w in _WORDS), key=len, reverse=True))
+_COUNT = rf"\d{{1,3}}(?:,\d{{3}})+|\d+|\b(?:{_SPELLED})\b"
+_SAYS = r"(?:=\s*|i\.e\.,?\s*|or\s+|that is,?\s*|about\s+)?"
 _PERCENT = r"\d{1,3}(?:\.\d{1,2})?"
 _PEOPLE = (
     r"(?:participants|patients|respondents|students|subjects|children|women|men|adults|users|cases|papers|articles"
@@ -16,11 +45,17 @@ _PEOPLE = (
 )
 _FORMS = (
     # 12 of 45 (26.7%), 12/45 (26.7%), 12 out of the 45 participants (26.7%)
-    re.compile(rf"(?<![\d.,/])(?P<x>{_COUNT})\s*(?:of|out of|/)\s*(?:the\s+|all\s+|our\s+|these\s+)?(?P<n>{_COUNT})(?:\s+[a-zA-Z-]+){{0,4}}?\s*[\[(]\s*(?:=\s*)?(?P<p>{_PERCENT})\s*(?:%|percent)"),
+    re.compile(rf"(?<![\d.,/])(?P<x>{_COUNT})\s*(?:of|out of|/)\s*(?:the\s+|all\s+|our\s+|these\s+)?(?P<n>{_COUNT})(?:\s+[a-zA-Z-]+){{0,4}}?\s*[\[(]\s*{_SAYS}(?P<p>{_PERCENT})\s*(?:%|percent)"),
     # 26.7% (12 of 45), 26.7% (12/45)
     re.compile(rf"(?<![\d.,])(?P<p>{_PERCENT})\s*(?:%|percent)(?:\s+[a-zA-Z-]+){{0,3}}?\s*[\[(]\s*(?:n\s*=\s*)?(?P<x>{_COUNT})\s*(?:of|out of|/)\s*(?:the\s+)?(?P<n>{_COUNT})(?:\s+[a-z]+)?\s*[)\],;]"),
     # 12 (26.7%) of the 45 participants
     re.compile(rf"(?<![\d.,/])(?P<x>{_COUNT})(?:\s+[a-z-]+)?\s*[\[(]\s*(?P<p>{_PERCENT})\s*(?:%|percent)\s*[\])]\s*(?:out\s+)?of\s+(?:the\s+|all\s+|our\s+)?(?P<n>{_COUNT})\b"),
+    # Of the 45 participants, 12 (26.7%)
+    re.compile(rf"\b[Oo]f\s+(?:the\s+|all\s+|our\s+|these\s+)?(?P<n>{_COUNT})\s+(?:\w+\s+){{0,2}}?{_PEOPLE}[^.;()%\d]{{0,60}}?\b(?P<x>{_COUNT})(?:\s+[a-z-]+){{0,3}}?\s*[\[(]\s*{_SAYS}(?P<p>{_PERCENT})\s*(?:%|percent)\s*[\])]"),
+    # 12 participants (26.7% of 45)
+    re.compile(rf"(?<![\d.,/])(?P<x>{_COUNT})(?:\s+[a-z-]+){{0,2}}?\s*[\[(]\s*(?P<p>{_PERCENT})\s*(?:%|percent)\s+of\s+(?:the\s+)?(?P<n>{_COUNT})\b"),
+    # 12 participants out of 45 (26.7%)
+    re.compile(rf"(?<![\d.,/])(?P<x>{_COUNT})\s+{_PEOPLE}\s+(?:out\s+)?of\s+(?:the\s+|all\s+)?(?P<n>{_COUNT})(?:\s+[a-z]+){{0,2}}?\s*[\[(]\s*{_SAYS}(?P<p>{_PERCENT})\s*(?:%|percent)"),
     # 12 of the 45 participants, or 26.7%
     re.compile(rf"(?<![\d.,/])(?P<x>{_COUNT})\s+(?:out\s+)?of\s+(?:the\s+|all\s+|our\s+)?(?P<n>{_COUNT})\s+{_PEOPLE},?\s+(?:or|i\.e\.,?|that is,?|which is)\s+(?P<p>{_PERCENT})\s*(?:%|percent)"),
 )  # fmt: skip
@@ -77,7 +112,7 @@ def check_percentages(manuscript: Manuscript) -> Findings:
 
 
 def _whole(count: str) -> int:
-    return int(count.replace(",", ""))
+    return _WORDS.get(count.lower()) or int(count.replace(",", ""))
 
 
 def _decimals(number: str) -> int:

@@ -12,12 +12,14 @@ from .findings import Findings, Sentence, sentences_of
 from .manuscript import Manuscript
 
 _NUMBER = r"[-−–]?\s?\d*\.?\d+"
-_P = r"\s*[,;]?\s*(?:(?:two|one)[- ](?:tailed|sided)\s+)?(?P<word>[pP]\s*(?:-?\s*values?)?\s*(?P<relation>[=<>≤≥]|&lt;|&gt;)\s*(?P<p>\d?\.\d+(?:\s*[×x]\s*10\s*\^?[-−]\s*\d+|[eE][-−]\d+)?|0|1)|(?P<ns>\bn\.?s\.?\b))"
+_P = r"\s*[,;(\[]?\s*(?:(?:two|one)[- ](?:tailed|sided)\s+)?(?P<word>[pP]\s*(?:-?\s*values?)?\s*(?P<relation>[=<>≤≥]|&lt;|&gt;)\s*(?P<p>\d?\.\d+(?:\s*[×x]\s*10\s*\^?[-−]\s*\d+|[eE][-−]\d+)?|0|1)|(?P<ns>\bn\.?s\.?\b))"
 _GAP = r"(?:\s*[,;]\s*(?:(?!\b[pP]\s*[=<>≤≥])[^.;()]|\.\d|\d\.\d){0,70}?)?"
 _TEST = re.compile(
     r"(?:(?<![A-Za-z])(?P<t>t)\s*(?:\(\s*(?P<t_df>\d+(?:\.\d+)?)\s*\)|_?\{?(?P<t_sub>\d+)\}?)\s*=\s*(?P<t_value>" + _NUMBER + r")"
     r"|(?<![A-Za-z])(?P<F>F)\s*\(\s*(?P<F_one>\d+(?:\.\d+)?)\s*,\s*(?P<F_two>\d+(?:\.\d+)?)\s*\)\s*=\s*(?P<F_value>" + _NUMBER + r")"
     r"|(?P<chi>(?:χ|Χ|𝜒|chi|Chi|X)\s*(?:\^?\s*2|²|[- ]?squared?)?)\s*\(\s*(?:df\s*=\s*)?(?P<chi_df>\d+)(?:\s*,\s*[nN]\s*=\s*[\d,]+)?\s*\)\s*=\s*(?P<chi_value>" + _NUMBER + r")"
+    r"|(?:χ|Χ|𝜒|chi|Chi|X)\s*(?:\^?\s*2|²|[- ]?squared?)?\s*=\s*(?P<chi2_value>" + _NUMBER + r")\s*,\s*(?P<chi2>df)\s*=\s*(?P<chi2_df>\d+)"
+    r"|(?<![A-Za-z])(?P<rn>r)\s*=\s*(?P<rn_value>" + _NUMBER + r")\s*,\s*[nN]\s*=\s*(?P<rn_df>\d+)"
     r"|(?<![A-Za-z])(?P<r>r)\s*\(\s*(?P<r_df>\d+)\s*\)\s*=\s*(?P<r_value>" + _NUMBER + r")"
     r"|(?<![A-Za-z])(?P<z>[zZ])\s*=\s*(?P<z_value>" + _NUMBER + r")"
     r"|(?<![A-Za-z])(?P<t2>t)\s*=\s*(?P<t2_value>" + _NUMBER + r")\s*,\s*df\s*=\s*(?P<t2_df>\d+(?:\.\d+)?)"
@@ -112,7 +114,7 @@ def check_p_values(manuscript: Manuscript) -> Findings:
 
 
 def _test(found: re.Match[str]) -> Reported | None:
-    kind = next(k for k in ("t", "F", "chi", "r", "z", "t2") if found[k])
+    kind = next(k for k in ("t", "F", "chi", "r", "z", "t2", "chi2", "rn") if found[k])
     value = re.sub(r"\s", "", found[f"{kind}_value"]).replace("−", "-").replace("–", "-")
     df: tuple[float, ...] = ()
     if kind == "t":
@@ -120,15 +122,15 @@ def _test(found: re.Match[str]) -> Reported | None:
     elif kind == "F":
         df = (float(found["F_one"]), float(found["F_two"]))
     elif kind != "z":
-        df = (float(found[f"{kind}_df"]),)
-    if any(d <= 0 for d in df) or (kind == "r" and abs(float(value)) > 1):
+        df = (float(found[f"{kind}_df"]) - (2 if kind == "rn" else 0),)
+    if any(d <= 0 for d in df) or (kind in {"r", "rn"} and abs(float(value)) > 1):
         return None
     relation = "ns" if found["ns"] else found["relation"].replace("&lt;", "<").replace("&gt;", ">")
     p = re.sub(r"\s", "", found["p"] or "").replace("−", "-")
     p = re.sub(r"[×x]10\^?-", "e-", p)
     if p and not 0 <= float(p) <= 1:
         return None
-    return Reported({"t2": "t"}.get(kind, kind), df, value, relation, p)
+    return Reported({"t2": "t", "chi2": "chi", "rn": "r"}.get(kind, kind), df, value, relation, p)
 
 
 def _flag(
