@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .argument import labeled_units, mentions
-from .findings import Sentence, sentences_of
+from .findings import Sentence, sentences_of, slice_anchor
 from .manuscript import Manuscript, Section, Unit
 from .report import Anchor, Category, Item
 from .sentences import flatten
@@ -173,10 +173,11 @@ def _where(
 
 
 def first_anchor(manuscript: Manuscript) -> list[Anchor]:
-    """An anchor at the first heading or the first sentence: what is missing has no place."""
+    """An anchor at the first heading or the first words: what is missing has no place."""
     if manuscript.sections:
         return [section_anchor(manuscript, manuscript.sections[0])]
-    return [next(sentences_of(manuscript)).anchor()] if any(sentences_of(manuscript)) else []
+    first = manuscript.units[:1]
+    return [slice_anchor(manuscript, u.page, u.start, min(u.end, u.start + 120)) for u in first]
 
 
 def section_anchor(manuscript: Manuscript, section: Section) -> Anchor:

@@ -21,8 +21,9 @@ _KEYED = re.compile(
     r"\[(?:[^\[\]@]{0,60})?-?@[\w:.#$%&+?<>~/-]+[^\[\]]{0,200}\]|(?<![\w.])@[A-Za-z][\w:.-]*\w"
 )
 _KEY = re.compile(r"@([A-Za-z0-9_][\w:.#$%&+?<>~/-]*\w)")
-_NAME = r"(?:(?:van|von|de|der|den|del|della|di|da|la|le|el|al|bin|ten|ter|dos|Van|Von|De|Der|Du|La|Le|El|Al)\s+)*[A-ZÀ-ÞŁŚŽČŠ][\w'’À-ž-]*[\wÀ-ž]"
-_NAMES = rf"{_NAME}(?:\s+{_NAME}){{0,2}}(?:,\s+{_NAME})*(?:,?\s+(?:and|&)\s+{_NAME}(?:\s+{_NAME})?)?(?:,?\s+et\s+al\.?,?)?(?:['’]s)?"
+# Every repetition is bounded: a page that is one long list of names must not take minutes.
+_NAME = r"(?:(?:van|von|de|der|den|del|della|di|da|la|le|el|al|bin|ten|ter|dos|Van|Von|De|Der|Du|La|Le|El|Al)\s+){0,3}[A-ZÀ-ÞŁŚŽČŠ][\w'’À-ž-]{0,40}[\wÀ-ž]"
+_NAMES = rf"{_NAME}(?:\s+{_NAME}){{0,2}}(?:,\s+{_NAME}){{0,12}}(?:,?\s+(?:and|&)\s+{_NAME}(?:\s+{_NAME})?)?(?:,?\s+et\s+al\.?,?)?(?:['’]s)?"
 _YEARS = r"(?:19|20)\d{2}[a-z]?(?:\s*,\s*(?:(?:19|20)\d{2}[a-z]?|[b-z]\b))*"
 _INLINE = re.compile(
     rf"(?P<names>{_NAMES})\s*[\[(](?P<years>{_YEARS})(?:[,:;][^()\[\]]{{0,60}})?[\])]"

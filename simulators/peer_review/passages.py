@@ -53,6 +53,7 @@ _PROSE = frozenset(
     ]
 )
 _PROSE_WORDS = 6
+_PLACES = 3
 _ALLOWED = {"abstract", "references", "acknowledgments", "ethics", "availability", "appendix"}
 
 
@@ -107,7 +108,9 @@ def check_passages(manuscript: Manuscript) -> Findings:
                 done.update(range(index, index + length))
                 _flag(findings, manuscript, words, earlier, index, length)
                 break
-        places[key].append(index)
+        # What is printed a hundred times over is found by its first places.
+        if len(places[key]) < _PLACES:
+            places[key].append(index)
     return findings
 
 

@@ -42,7 +42,8 @@ _EQUATION = re.compile(
     r"[^\n]*[=<>≤≥≈∑∏∫∝∈][^\n]*\s\(\s*(?P<number>[A-Z]?\.?\d{1,3}[a-z]?)\s*\)\s*$", re.MULTILINE
 )
 _MARKDOWN = re.compile(r"(?P<level>#{1,6})\s+(?P<title>[^\n]+?)\s*#*\s*$")
-_CELLS = re.compile(r"\S(?:\s{2,}|\t| ?\| ?)\S")
+# A paragraph is shorter; a text without any is cut, so that no search goes on for ever.
+_MOST = 6000
 
 
 @dataclass(slots=True)
@@ -179,7 +180,7 @@ def _blocks(text: str, marked: set[int]) -> Iterator[tuple[int, int]]:
             single = line.group()
             if heading_of(single, begin in marked) is None:
                 # A caption in the middle of a block begins a new one.
-                ended = re.search(r"[.!?:)\]\d]\s*$", text[start:begin])
+                ended = re.search(r"[.!?:)\]\d]\s*$", text[max(start, begin - 40) : begin])
                 if begin == start or not ended or not _is_caption(single):
                     continue
                 yield from _trim(text, start, begin)
@@ -199,10 +200,20 @@ def _is_caption(line: str) -> bool:
 
 
 def _trim(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The slice without the white space at its ends, in pieces where it is endless."""
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
+    while end - start > _MOST:
+        cut = max(
+            text.rfind("\n", start, start + _MOST), text.rfind(". ", start, start + _MOST) + 1
+        )
+        cut = cut if cut > start else max(text.rfind(" ", start, start + _MOST), start + 1)
+        yield start, cut
+        start = cut
+        while start < end and text[start].isspace():
+            start += 1
     if start < end:
         yield start, end
 

@@ -4,7 +4,13 @@ import pytest
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
-from repertory.simulators.peer_review import Manuscript, ManuscriptUnreadableError, read_manuscript
+from repertory.simulators.peer_review import (
+    Manuscript,
+    ManuscriptUnreadableError,
+    load_profile,
+    read_manuscript,
+    review,
+)
 from repertory.simulators.peer_review.sentences import flatten, sentences
 from tests.claims import claim
 from tests.simulators.peer_review.planting import Garden, manuscript
@@ -297,3 +303,23 @@ def test_what_is_no_manuscript_is_refused_in_one_sentence(
     assert caught.value.sentence.startswith(f"{name}: ")
     assert says in caught.value.sentence
     assert "\n" not in caught.value.sentence
+
+
+HOSTILE = {
+    "names": "Smith, Jones, Brown, " * 4000,
+    "cells": "a  b  c " * 8000,
+    "breaks": "wo-\nrd the of and we found\n" * 3000,
+    "counts": "Of the 48 patients seventeen of the group and ( 17 of 48 participants and " * 1500,
+    "rows": "| a | 1 | 2 |\n" * 2000,
+    "parentheses": "(" * 20000,
+}
+
+
+@pytest.mark.parametrize("name", list(HOSTILE))
+def test_text_that_is_made_to_be_searched_for_ever_is_reviewed_like_any_other(name: str) -> None:
+    """Ours: no search takes longer than in step with the text; each of these once took minutes."""
+    text = HOSTILE[name] + " the of and we found that words were long " * 40
+    read = read_manuscript(f"{name}.md", text.encode())
+    report = review(read, load_profile("journal"))
+    assert report.ungrounded == ()
+    _sliced(read)
