@@ -69,7 +69,6 @@ if TYPE_CHECKING:
         CALLER_KEY,
         CARD_RESOURCE,
         EXTENSION_ID,
-        SKILL_KEY,
         WELL_KNOWN_CARD,
         call_from_meta,
         call_meta,
@@ -179,6 +178,9 @@ if TYPE_CHECKING:
         agent_message,
         new_id,
         user_message,
+    )
+    from .metadata import (
+        SKILL_KEY,
     )
     from .operations import (
         AuthenticationInfo,
@@ -345,7 +347,7 @@ _MODULE_OF = {
     "RemoteError": "errors",
     "RepertoryError": "errors",
     "Role": "messages",
-    "SKILL_KEY": "envelope",
+    "SKILL_KEY": "metadata",
     "SecurityRequirement": "cards",
     "SecurityScheme": "cards",
     "SendMessageConfiguration": "operations",

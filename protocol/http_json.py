@@ -36,7 +36,7 @@ from .webhooks import Webhooks
 
 _KIND: Final = b"application/a2a+json"
 
-# A2A 1.0, section 5.4, as a2a-sdk 1.3.0 has it; the last four reasons are ours.
+# A2A 1.0, section 5.4, as a2a-sdk 1.3.0 has it; the last seven reasons are ours.
 STATUSES: Final[Mapping[str, tuple[int, str]]] = {
     "TASK_NOT_FOUND": (404, "NOT_FOUND"),
     "TASK_NOT_CANCELABLE": (400, "FAILED_PRECONDITION"),
@@ -52,6 +52,9 @@ STATUSES: Final[Mapping[str, tuple[int, str]]] = {
     "BUDGET_EXCEEDED": (429, "RESOURCE_EXHAUSTED"),
     "CALL_CYCLE": (409, "FAILED_PRECONDITION"),
     "BUSY": (503, "UNAVAILABLE"),
+    "NETWORK_CLOSED": (503, "UNAVAILABLE"),
+    "UNAUTHENTICATED": (401, "UNAUTHENTICATED"),
+    "PERMISSION_DENIED": (403, "PERMISSION_DENIED"),
 }
 
 _log = logging.getLogger(__name__)

@@ -102,6 +102,7 @@ def web_server(app: Any, manifest: Manifest) -> Server:
         access_log=False,
         log_level="warning",
         log_config=None,
+        server_header=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=2,
         limit_concurrency=serving.limits.all_at_once,

@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import httpx
+import httpx2
 import jwt
 import orjson
 import pytest
@@ -21,6 +22,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import ECAlgorithm
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from repertory.agents import Agent, Turn
 from repertory.protocol import TaskNotFoundError, user_message
@@ -427,3 +430,32 @@ async def test_a_token_by_the_keys_of_a_file_opens_the_agents_of_its_scopes(tmp_
         record = owners["echo"]
         assert record is not None
         assert (record.principal, record.tenant) == ("oauth:https://issuer.example#ann", "red")
+
+
+async def test_a_key_for_one_skill_opens_that_skill_alone_on_every_face(tmp_path: Path) -> None:
+    """Ours: capabilities are named per skill; MCP hosts ask for one by its tool's name."""
+    agents = "  echo: {skills: [reading, posting]}\n"
+    async with _network(tmp_path, "{port: 0, auth: {keys: true}}", agents) as network:
+        key, _ = await Keyring(network.journal.database).add(
+            "ann", tenant="red", capabilities=("echo/reading",)
+        )
+        async with serve(network) as url, httpx.AsyncClient(base_url=url) as client:
+            for face, status in (("binding", 200), ("json-rpc", 200), ("http+json", 403)):
+                answer = await _send(client, face, key)
+                assert answer.status_code == status
+                assert "PERMISSION_DENIED" in answer.text
+            token = {"authorization": f"Bearer {key}"}
+            async with httpx2.AsyncClient(headers=token) as known:
+                target = streamable_http_client(f"{url}/agents/echo/mcp", http_client=known)
+                async with Client(target, mode="2026-07-28") as host:
+                    tools = {tool.name: tool for tool in (await host.list_tools()).tools}
+                    assert set(tools) == {"reading", "posting"}
+                    results = {}
+                    for name, tool in tools.items():
+                        needed = tool.input_schema.get("required", [])
+                        results[name] = await host.call_tool(name, dict.fromkeys(needed, "go"))
+            assert not results["reading"].is_error
+            assert results["posting"].is_error
+            assert "may not use 'echo/posting'" in str(results["posting"].content)
+        (row,) = await network.tasks()
+        assert row.agent == "echo"
