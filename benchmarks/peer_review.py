@@ -10,12 +10,14 @@ import ast
 import csv
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -45,6 +47,7 @@ from repertory.simulators.statistics import (
     pearson,
     permutation_p,
     spearman,
+    wilson,
 )
 
 SHARED = Path(os.environ.get("REPERTORY_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -101,10 +104,13 @@ def split(
     train: Path | None,
     test: Path | None,
 ) -> Rows:
-    """The rows of two folders; of one folder for both, seven tenths by the digest of their key."""
+    """The rows of two folders; of one folder for both, seven tenths by the digest of their id.
+
+    key: what makes two rows of different folders the same.
+    """
     if train is None and test is None:
         rows = load(SHARED)
-        tenth = [int(sha256(key(row).encode()).hexdigest(), 16) % 10 for row in rows]
+        tenth = [int(sha256(row.id.encode()).hexdigest(), 16) % 10 for row in rows]
         return Rows(
             [r for r, t in zip(rows, tenth, strict=True) if t < TRAINING_TENTHS],
             [r for r, t in zip(rows, tenth, strict=True) if t >= TRAINING_TENTHS],
@@ -122,9 +128,8 @@ def load_reviews(folder: Path) -> list[Annotated]:
     return [annotated(json.loads(line), f"{path}:{i}") for i, line in enumerate(lines, 1)]
 
 
-def measure_substantiation(rows: Rows, folds: int) -> list[Table]:
+def measure_substantiation(rows: Rows, finder: Finder, folds: int) -> list[Table]:
     """The finder on the test reviews, and on the training reviews by cross-validation."""
-    finder = fit_finder(rows.train)
     tables = [
         _agreement(
             f"SubstanReview: {len(rows.test)} test reviews, trained on {len(rows.train)} others",
@@ -452,15 +457,92 @@ def measure(train: Path | None, test: Path | None, folds: int) -> list[Table]:
     rated = of(load_rated, lambda row: row.id)
     decided = of(load_decided, lambda row: row.id)
     tables = []
+    finder = None
     if _enough("substanreview", reviews):
-        tables += measure_substantiation(reviews, folds)
+        finder = fit_finder(reviews.train)
+        tables += measure_substantiation(reviews, finder, folds)
     if _enough("llm_reviews", rated):
         tables.append(measure_ratings(rated))
-        if reviews.train and reviews.test:
-            tables.append(audit_table(rated.test, reviews.test, fit_finder(reviews.train)))
+        if finder is not None:
+            tables.append(audit_table(rated.test, reviews.test, finder))
     if _enough("iclr2020", decided):
         tables.append(measure_decisions(decided))
     return tables
+
+
+_REVIEW = """
+import json, resource, sys, time
+from pathlib import Path
+from repertory.simulators.peer_review import load_profile, read_manuscript
+from repertory.simulators.peer_review.reviewing import review
+path = Path(sys.argv[1])
+wall, cpu = time.perf_counter(), time.process_time()
+manuscript = read_manuscript(path.name, path.read_bytes())
+report = review(manuscript, load_profile("journal"))
+report.to_json()
+print(json.dumps({"pages": len(manuscript.pages), "wall": time.perf_counter() - wall,
+                  "cpu": time.process_time() - cpu, "issues": len(report.issues),
+                  "loose": len(report.ungrounded),
+                  "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
+
+
+def measure_manuscripts(folder: Path | None) -> Table:
+    """Seconds and memory of a review by rules, each manuscript in a process of its own."""
+    with TemporaryDirectory() as made:
+        paths = sorted(folder.glob("*.pdf")) if folder else [_ten_pages(Path(made) / "ten.pdf")]
+        rows = []
+        for path in paths:
+            done = subprocess.run(
+                [sys.executable, "-c", _REVIEW, str(path)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                print(f"{path.name}: not reviewed: {done.stderr.strip().splitlines()[-1]}")
+                continue
+            rows.append(json.loads(done.stdout))
+    table = Table(
+        f"Review by rules, {len(rows)} PDF" + ("" if folder else " of 10 pages, made here")
+    )
+    pages = sum(row["pages"] for row in rows)
+    table.add("pages", pages)
+    table.add(
+        "CPU seconds a page", sum(row["cpu"] for row in rows) / pages if pages else float("nan")
+    )
+    for name, note in (("cpu", "CPU seconds"), ("wall", "seconds"), ("mb", "MB of memory at most")):
+        values = [row[name] for row in rows] or [float("nan")]
+        table.add(f"{note}, median", float(np.median(values)), f"at most {max(values):.1f}")
+    raised = sum(row["issues"] + row["loose"] for row in rows)
+    table.add("issues with a checked anchor", wilson(sum(row["issues"] for row in rows), raised))
+    return table
+
+
+def _ten_pages(path: Path) -> Path:
+    """A manuscript of ten pages of running text, with statistics and citations in it."""
+    from reportlab.lib.pagesizes import A4
+    from reportlab.pdfgen.canvas import Canvas
+
+    canvas = Canvas(str(path), pagesize=A4)
+    for page in range(1, 11):
+        canvas.drawString(60, 800, f"{page} Section {page}")
+        for line in range(52):
+            n = 20 + (page * 52 + line) % 60
+            canvas.drawString(
+                60,
+                780 - 14 * line,
+                f"We find that condition {line} improves recall over {n} people, t({n - 2}) = 2.{line:02d},"
+                f" p < .05 [{1 + line % 9}].",
+            )
+        canvas.showPage()
+    canvas.drawString(60, 800, "References")
+    for i in range(1, 10):
+        canvas.drawString(
+            60, 800 - 16 * i, f"[{i}] A. Author. A title of work {i}. Journal, 201{i}."
+        )
+    canvas.save()
+    return path
 
 
 def _enough(name: str, rows: Rows) -> bool:
@@ -474,6 +556,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", type=Path, help="a folder laid out like the shared data")
     parser.add_argument("--test", type=Path, help="another, whose rows are never trained on")
+    parser.add_argument(
+        "--manuscripts", type=Path, help="a folder of PDFs to time; else one is made"
+    )
     parser.add_argument("--json", type=Path, help="write all figures into this file")
     parser.add_argument("--folds", type=int, default=4, help="of the cross-validation; 1: none")
     parser.add_argument("--write", action="store_true", help="write the table into README.md")
@@ -482,6 +567,7 @@ def main() -> None:
         if folder is not None and not folder.is_dir():
             raise SystemExit(f"{folder}: no such folder; it must be laid out like the shared data")
     tables = measure(told.train, told.test, told.folds)
+    tables.append(measure_manuscripts(told.manuscripts))
     text = "\n\n".join(table.as_markdown() for table in tables)
     print(text)
     if told.json:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .ingest import read_manuscript
     from .manuscript import Citation, Manuscript, Page, Reference, Section, Unit
     from .outcome import load_report, triage, write_report
+    from .panel_agents import PanelAuthor, PanelChair, PanelDesk, PanelReviewer
     from .profiles import Profile, load_profile
     from .report import (
         Anchor,
@@ -50,6 +51,10 @@ _MODULE_OF = {
     "ManuscriptUnreadableError": "errors",
     "Node": "report",
     "Page": "manuscript",
+    "PanelAuthor": "panel_agents",
+    "PanelChair": "panel_agents",
+    "PanelDesk": "panel_agents",
+    "PanelReviewer": "panel_agents",
     "Profile": "profiles",
     "ProfileInvalidError": "errors",
     "Reader": "agents",
@@ -91,6 +96,10 @@ __all__ = [
     "ManuscriptUnreadableError",
     "Node",
     "Page",
+    "PanelAuthor",
+    "PanelChair",
+    "PanelDesk",
+    "PanelReviewer",
     "Profile",
     "ProfileInvalidError",
     "Reader",

@@ -11,6 +11,7 @@ from repertory.simulators.commands import Runner
 from repertory.simulators.errors import SimulatorInputError
 
 from .audit_command import add_audit
+from .panel_command import add_panel
 
 MANIFEST = Path(__file__).with_name("network.yaml")
 _FILES = "files"
@@ -41,6 +42,7 @@ def add(app: typer.Typer, runner: Runner) -> None:
     _add_profiles(review)
     _add_calibrate(review)
     add_audit(review)
+    add_panel(review, runner)
 
 
 def _add_files(review: typer.Typer, runner: Runner) -> None:
