@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .a2a_link import (
+        A2aLink,
+        open_a2a_link,
+    )
     from .addresses import (
         OutgoingRules,
     )
@@ -245,6 +249,7 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {
     "A2A_VERSION": "envelope",
+    "A2aLink": "a2a_link",
     "ALGORITHMS": "tokens",
     "APIKeySecurityScheme": "cards",
     "AgentApp": "endpoints",
@@ -399,6 +404,7 @@ _MODULE_OF = {
     "move": "lifecycle",
     "new_id": "messages",
     "new_key": "keys",
+    "open_a2a_link": "a2a_link",
     "open_http_link": "links",
     "open_link": "links",
     "open_memory_link": "links",
@@ -435,6 +441,7 @@ __all__ = [
     "RESOURCE_METADATA",
     "SKILL_KEY",
     "WELL_KNOWN_CARD",
+    "A2aLink",
     "APIKeySecurityScheme",
     "AgentApp",
     "AgentCapabilities",
@@ -571,6 +578,7 @@ __all__ = [
     "move",
     "new_id",
     "new_key",
+    "open_a2a_link",
     "open_http_link",
     "open_link",
     "open_memory_link",

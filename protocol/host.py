@@ -58,6 +58,7 @@ from .lifecycle import is_interrupted, is_terminal
 from .mcp_tasks import Listening, Tasks
 from .mcp_tasks.backend import Context
 from .messages import Message
+from .metadata import SKILL_KEY
 from .operations import (
     CancelTaskRequest,
     GetTaskRequest,
@@ -148,6 +149,12 @@ class Host:
         meta.pop(VERSION_KEY, None)
         return call_from_meta(meta, self._identify(cast(Asker, ctx)))
 
+    def result(self, task: Task) -> CallToolResult:
+        """The result of the tool call that began the task."""
+        said = task.history[0].metadata if task.history else None
+        tool = self.tool(str((said or {}).get(SKILL_KEY, "")))
+        return result_of(task, shaped=tool is not None and tool.shaped)
+
     async def begin(self, ctx: Context, params: CallToolRequestParams) -> Task | Mapping[str, Any]:
         """Begin the task of a tool call, or go on with that of an earlier round.
 
@@ -207,7 +214,7 @@ class Host:
                 asked = input_requests(task)
                 can = supported(asked, _capabilities(ctx))
                 if not can:
-                    return _dump(result_of(task))
+                    return _dump(self.result(task))
                 # Answers that came with the call are those of a client that carries no state.
                 given = {key: dict(_plain(each)) for key, each in responses.items() if key in can}
                 responses = {}
@@ -218,7 +225,7 @@ class Host:
                 if unanswered(can, given):
                     given = await _asked_back(ctx, can)
                     if unanswered(can, given):
-                        return _dump(result_of(task))
+                        return _dump(self.result(task))
                 task = await self._answered(task, can, given, call)
         except RepertoryError as error:
             return _dump(_failed(error))

@@ -42,8 +42,12 @@ _CAPABILITY_OF: Final = {
 }
 
 
-def result_of(task: Task) -> CallToolResult:
-    """The result of a tool call whose task has ended, or can go no further here."""
+def result_of(task: Task, *, shaped: bool = False) -> CallToolResult:
+    """The result of a tool call whose task has ended, or can go no further here.
+
+    shaped: whether the tool declares an output schema; an answer without data is then
+    an error, which a client would otherwise make of it in its own words.
+    """
     parts = [part for artifact in task.artifacts for part in artifact.parts]
     said = task.status.message
     if said is not None and (not parts or task.status.state is not TaskState.COMPLETED):
@@ -64,10 +68,13 @@ def result_of(task: Task) -> CallToolResult:
             content.append(
                 TextContent(text=f"Task {task.id} waits. To go on, call again with its taskId.")
             )
+    unshaped = shaped and not failed and not isinstance(structured, dict)
+    if unshaped:
+        content.append(TextContent(text="The answer has not the shape that the tool declares."))
     result = CallToolResult(
         content=content,
         structured_content=structured if isinstance(structured, dict) else None,
-        is_error=failed and task.status.state is not TaskState.INPUT_REQUIRED,
+        is_error=unshaped or (failed and task.status.state is not TaskState.INPUT_REQUIRED),
     )
     # By its wire name the two type checkers see it differently.
     return result.model_copy(update={"meta": {TASK_META: shown}})

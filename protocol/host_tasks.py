@@ -1,10 +1,10 @@
 """A2A tasks as tasks of MCP's extension: one task, under one id, on both faces."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
-from mcp.types import CallToolRequestParams
+from mcp.types import CallToolRequestParams, CallToolResult
 
 from .errors import TaskNotFoundError
 from .following import HOLD
@@ -13,9 +13,9 @@ from .host_parts import (
     crash_of,
     declined,
     input_requests,
-    result_of,
     unanswered,
 )
+from .host_tools import HostTool
 from .identity import Identity
 from .lifecycle import is_terminal
 from .mcp_tasks import CreatedTask, TaskView
@@ -47,10 +47,32 @@ _STATUSES: Final = {
 }
 
 
+class Beginner(Protocol):
+    """What decides which tools become tasks, and begins them; `Host` does."""
+
+    def tool(self, name: str) -> HostTool | None:
+        """The tool of that name."""
+        ...
+
+    def result(self, task: Task) -> CallToolResult:
+        """The result of the tool call that began the task."""
+        ...
+
+    async def begin(self, ctx: Context, params: CallToolRequestParams) -> Task | Mapping[str, Any]:
+        """Begin the task of a call, or answer it."""
+        ...
+
+    async def interim(
+        self, ctx: Context, task: Task, asked: Mapping[str, dict[str, Any]]
+    ) -> Mapping[str, Any] | None:
+        """The answer that asks the client; None when it can answer none of it."""
+        ...
+
+
 class A2aTasks:
     """A `TaskBackend` over an agent's service; `Host` decides which tools become tasks."""
 
-    def __init__(self, service: AgentService, host: "Any") -> None:
+    def __init__(self, service: AgentService, host: "Beginner") -> None:
         self._service = service
         self._host = host
         self._identities: dict[str, Identity] = {}
@@ -174,7 +196,7 @@ class A2aTasks:
             poll_ms=_POLL_MS,
             result=None
             if crash or not is_terminal(task.status.state)
-            else result_of(task).model_dump(mode="json", by_alias=True, exclude_none=True),
+            else self._host.result(task).model_dump(mode="json", by_alias=True, exclude_none=True),
             error=crash,
             input_requests=unanswered(input_requests(task), given),
         )

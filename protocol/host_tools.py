@@ -55,6 +55,11 @@ class HostTool:
     tasks: Literal["never", "may", "must"] = "may"
     requires: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def shaped(self) -> bool:
+        """Whether its result has a declared shape."""
+        return self.output_schema is not None
+
     def listed(self) -> Tool:
         """The tool as `tools/list` shows it."""
         return Tool(

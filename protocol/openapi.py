@@ -54,6 +54,10 @@ def openapi_document(card: AgentCard) -> dict[str, Any]:
         [(model, "validation") for model in _MODELS], ref_template="#/components/schemas/{model}"
     )
     schemas = {name: _camel(schema) for name, schema in found.get("$defs", {}).items()}
+    # What the models check beyond their fields' types.
+    schemas["Part"]["oneOf"] = [{"required": [name]} for name in ("text", "raw", "url", "data")]
+    schemas["Message"]["required"].append("parts")
+    schemas["Message"]["properties"]["parts"]["minItems"] = 1
     served = [
         each.url for each in card.supported_interfaces if each.protocol_binding == "HTTP+JSON"
     ]
@@ -158,12 +162,8 @@ def _operation(
     stream: bool = False,
 ) -> dict[str, Any]:
     schema = {"type": "object"} if answer is None else _ref(answer.__name__)
-    # OpenAPI has no schema for the events of a stream; each event's data is `schema`.
-    content = (
-        {"text/event-stream": {"schema": {"type": "string"}}}
-        if stream
-        else {_KIND: {"schema": schema}}
-    )
+    # OpenAPI 3.1 has no schema for the events of a stream; the data of each is a StreamResponse.
+    content = {"text/event-stream": {}} if stream else {_KIND: {"schema": schema}}
     said: dict[str, Any] = {
         "operationId": name,
         "summary": summary,

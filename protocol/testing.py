@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import anyio
 import orjson
 
-from .cards import AgentCard
+from .cards import AgentCapabilities, AgentCard
 from .following import HOLD
 from .interfaces import agent_interfaces
 from .memory_service import (
@@ -101,7 +101,10 @@ async def serve_agent(
     from .endpoints import agent_app
     from .webhooks import MemoryWebhookStore, Webhooks
 
-    card = card or memory_card("agent")
+    everything = AgentCapabilities(
+        streaming=True, push_notifications=True, extended_agent_card=True
+    )
+    card = card or memory_card("agent", capabilities=everything)
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))

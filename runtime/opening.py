@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 
 from repertory.agents import Agent, AgentSpec, ChatModel
-from repertory.protocol import AgentService, open_http_link
+from repertory.protocol import AgentService, open_a2a_link, open_http_link
 from repertory.xp_store import Embedder, open_checker, open_database, open_pack_store
 
 from .audit import Audit
@@ -164,7 +164,9 @@ async def _link(manifest: Manifest, name: str, entry: AgentEntry) -> AsyncIterat
             own_identity, entry.credentials, entry.url, place=f"{place}.credentials", folder=folder
         )
     )
-    async with open_http_link(entry.url, credentials=known.tokens, tls=known.tls) as link:
+    # At the URL of a card the agent is met in the best interface that it offers, A2A's own too.
+    open_at = open_a2a_link if entry.url.endswith(".json") else open_http_link
+    async with open_at(entry.url, credentials=known.tokens, tls=known.tls) as link:
         if not entry.card_keys:
             yield link
             return

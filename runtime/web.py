@@ -48,6 +48,7 @@ from repertory.xp_store import experience_server
 from .admission import authentication_of, require_guarded, signer_of
 from .audit import AuditEntry
 from .cards import card_of_entry, secured
+from .host_pages import pages_of, tools_of
 from .listener import listen, web_server
 from .manifest_serve import LOOPBACK
 from .network import Network
@@ -139,10 +140,13 @@ def network_app(
     servers: dict[str, Any] = {}
     for name in network.local_agents:
         service = TracedService(name, network.service(name), network.telemetry)
+        agent = network.manifest.agents[name]
         servers[name] = agent_server(
             service,
             card_of=cards[name],
             webhooks=Webhooks(name, service, store, outgoing),
+            tools=tools_of(cards[name](), agent),
+            pages=pages_of(name, agent, network.packs if isinstance(network, Network) else None),
             state_keys=(network.state_key,),
         )
     entry = network.manifest.entry

@@ -87,6 +87,11 @@ CLAIMS = (
         "The official SDK's client, unmodified, works over JSON-RPC and HTTP+JSON.",
     ),
     Claim(
+        "a2a:our-client",
+        "protocol",
+        "An agent behind the official SDK's server is asked like one of ours.",
+    ),
+    Claim(
         "a2a:earlier",
         "protocol",
         "A client of A2A 0.3 is answered in 0.3.",
@@ -145,6 +150,11 @@ CLAIMS = (
         "mcp:host",
         "protocol",
         "A skill is a tool for any MCP host, of either era, with its questions on the way.",
+    ),
+    Claim(
+        "mcp:one-trace",
+        "runtime",
+        "A task that an MCP host begins is one trace through the agents of several processes.",
     ),
     Claim(
         "mcp:both-eras",
