@@ -62,13 +62,15 @@ def _echo() -> Any:
 
 
 @asynccontextmanager
-async def _our_network(record: bool) -> AsyncIterator[Any]:
+async def our_network(record: bool, more: str = "") -> AsyncIterator[Any]:
+    """A network of one agent that gives back what it is told; `more` of its manifest."""
     from repertory.agents.models import FunctionModel
     from repertory.runtime import open_network
     from repertory.runtime.manifest import parse_manifest
 
     with tempfile.TemporaryDirectory() as folder:
-        manifest = parse_manifest(MANIFEST % str(record).lower(), folder=folder)
+        text = MANIFEST % str(record).lower() + more
+        manifest = parse_manifest(text, folder=folder)
         models = {"none": FunctionModel(lambda request: "")}
         async with open_network(manifest, kinds={"echo": _echo()}, models=models) as network:
             yield network
@@ -76,9 +78,11 @@ async def _our_network(record: bool) -> AsyncIterator[Any]:
 
 async def serve_ours(record: bool = False) -> None:
     """Our network: SQLite with fsync on every group commit, spans kept in the store."""
+    from repertory.runtime.heap import settle_heap
     from repertory.runtime.web import serve
 
-    async with _our_network(record) as network, serve(network) as url:
+    async with our_network(record) as network, serve(network) as url:
+        settle_heap()
         print(f"{url}/agents/echo/mcp", flush=True)
         await asyncio.Event().wait()
 
@@ -88,7 +92,8 @@ async def serve_ours_recording() -> None:
     await serve_ours(record=True)
 
 
-def _sdk_handler(url: str, binding: str) -> tuple[Any, Any]:
+def sdk_handler(url: str, binding: str) -> tuple[Any, Any]:
+    """a2a-sdk's handler for the same work, and its card."""
     from a2a.server.agent_execution import AgentExecutor, RequestContext
     from a2a.server.events import EventQueue
     from a2a.server.request_handlers import DefaultRequestHandler
@@ -140,7 +145,8 @@ def _sdk_handler(url: str, binding: str) -> tuple[Any, Any]:
     return handler, card
 
 
-async def _run_uvicorn(app: Any) -> None:
+async def run_uvicorn(app: Any, path: str = "") -> None:
+    """Serve `app` on a free port, and say where."""
     import socket
 
     import uvicorn
@@ -151,7 +157,7 @@ async def _run_uvicorn(app: Any) -> None:
     config = uvicorn.Config(
         app, loop="none", http="httptools", lifespan="off", access_log=False, log_level="error"
     )
-    print(f"http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}/{path}", flush=True)
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
@@ -160,8 +166,8 @@ async def serve_sdk_jsonrpc() -> None:
     from a2a.server.routes import create_jsonrpc_routes
     from starlette.applications import Starlette
 
-    handler, _ = _sdk_handler("http://127.0.0.1/", "JSONRPC")
-    await _run_uvicorn(Starlette(routes=create_jsonrpc_routes(handler, "/")))
+    handler, _ = sdk_handler("http://127.0.0.1/", "JSONRPC")
+    await run_uvicorn(Starlette(routes=create_jsonrpc_routes(handler, "/")))
 
 
 async def serve_sdk_grpc() -> None:
@@ -170,7 +176,7 @@ async def serve_sdk_grpc() -> None:
     from a2a.server.request_handlers import GrpcHandler
     from a2a.types import a2a_pb2_grpc
 
-    handler, _ = _sdk_handler("127.0.0.1", "GRPC")
+    handler, _ = sdk_handler("127.0.0.1", "GRPC")
     server = grpc.aio.server()
     a2a_pb2_grpc.add_A2AServiceServicer_to_server(GrpcHandler(handler), server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -188,18 +194,18 @@ async def serve_asgi() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    await _run_uvicorn(app)
+    await run_uvicorn(app)
 
 
 # -- clients -------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def call_ours(url: str) -> AsyncIterator[Ask]:
+async def call_ours(url: str, headers: dict[str, str] | None = None) -> AsyncIterator[Ask]:
     """Our link over HTTP."""
     from repertory.protocol import Call, SendMessageRequest, TaskState, open_link, user_message
 
-    async with open_link(url) as link:
+    async with open_link(url, headers=headers) as link:
 
         async def ask() -> None:
             response = await link.send_message(
@@ -214,8 +220,8 @@ async def call_ours(url: str) -> AsyncIterator[Ask]:
 
 
 @asynccontextmanager
-async def call_sdk(url: str) -> AsyncIterator[Ask]:
-    """a2a-sdk's client, over JSON-RPC for a URL, over gRPC for an address."""
+async def call_sdk(url: str, binding: str = "") -> AsyncIterator[Ask]:
+    """a2a-sdk's client, over JSON-RPC for a URL unless told, over gRPC for an address."""
     import uuid
 
     import grpc
@@ -223,8 +229,8 @@ async def call_sdk(url: str) -> AsyncIterator[Ask]:
     from a2a.client import ClientConfig, ClientFactory
     from a2a.types import Message, Part, Role, SendMessageRequest, TaskState
 
-    binding = "JSONRPC" if url.startswith("http") else "GRPC"
-    _, card = _sdk_handler(url, binding)
+    binding = binding or ("JSONRPC" if url.startswith("http") else "GRPC")
+    _, card = sdk_handler(url, binding)
     # Its pool as it comes: a larger one makes httpx slower still at 128.
     async with httpx.AsyncClient(timeout=60) as http:
         config = ClientConfig(
@@ -267,7 +273,7 @@ async def call_in_process(_: str) -> AsyncIterator[Ask]:
     """`network.ask` within one process: no wire, the same journal and spans."""
     from repertory.protocol import TaskState
 
-    async with _our_network(record=False) as network:
+    async with our_network(record=False) as network:
 
         async def ask() -> None:
             task = await network.ask("echo", TEXT)
@@ -307,12 +313,14 @@ class Figure:
     median: float
 
 
-def _cpu_of(pid: int) -> float:
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU that a process has spent."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def _load(arm: Arm, url: str, server: int | None, concurrency: int) -> Figure:
+async def load(arm: Arm, url: str, server: int | None, concurrency: int) -> Figure:
+    """Ask for some seconds, and count."""
     async with arm.client(url) as ask:
         for _ in range(max(20, concurrency)):
             await ask()
@@ -325,12 +333,12 @@ async def _load(arm: Arm, url: str, server: int | None, concurrency: int) -> Fig
                 await ask()
                 times.append(time.perf_counter() - began)
 
-        server_before = _cpu_of(server) if server else 0.0
+        server_before = cpu_of(server) if server else 0.0
         own_before, clock = time.process_time(), time.perf_counter()
         await asyncio.gather(*(worker() for _ in range(concurrency)))
         spent = time.process_time() - own_before
         seconds = time.perf_counter() - clock
-        spent += (_cpu_of(server) - server_before) if server else 0.0
+        spent += (cpu_of(server) - server_before) if server else 0.0
     return Figure(1e6 * spent / len(times), len(times) / seconds, 1e3 * statistics.median(times))
 
 
@@ -441,7 +449,7 @@ def main() -> None:
         return
     if options.load:
         arm = ARMS[options.load]
-        figure = _run(_load(arm, options.url, options.server_pid or None, options.concurrency))
+        figure = _run(load(arm, options.url, options.server_pid or None, options.concurrency))
         print(json.dumps(figure.__dict__))
         return
     arms = [options.only] if options.only else list(ARMS)

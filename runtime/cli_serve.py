@@ -11,6 +11,7 @@ from .admission import require_guarded, signer_of
 from .chosen import choose
 from .cli_run import Interrupts, has_uvloop, running
 from .exits import Exit
+from .heap import settle_heap
 from .replica import open_replica
 from .screen import Screen
 from .web import Served, serve
@@ -39,6 +40,7 @@ def serve_network(
             create_task_group() as tasks,
         ):
             await tasks.start(Interrupts(screen).listen, network, tasks.cancel_scope)
+            settle_heap()
             agents = {name: f"{url}/agents/{name}/mcp" for name in network.local_agents}
             if screen.json:
                 told = {"network": network.name, "url": url, "agents": agents}
