@@ -155,10 +155,13 @@ class Host:
         tool = self.tool(str((said or {}).get(SKILL_KEY, "")))
         return result_of(task, shaped=tool is not None and tool.shaped)
 
-    async def begin(self, ctx: Context, params: CallToolRequestParams) -> Task | Mapping[str, Any]:
+    async def begin(
+        self, ctx: Context, params: CallToolRequestParams, *, watched: bool = True
+    ) -> Task | Mapping[str, Any]:
         """Begin the task of a tool call, or go on with that of an earlier round.
 
-        What cannot be begun is a tool's result already.
+        What cannot be begun is a tool's result already. watched: whether somebody
+        hears of the task's events; otherwise it may be told once it has settled.
         """
         tool = self.tool(params.name)
         assert tool is not None, "asked of known tools only"
@@ -168,7 +171,7 @@ class Host:
             if params.request_state is not None:
                 return await self._further(ctx, params, call)
             tool.check(params.arguments or {})
-            return await self._send(tool.message(params), call)
+            return await self._send(tool.message(params), call, wait=not watched)
         except RepertoryError as error:
             return _dump(_failed(error))
 
@@ -193,7 +196,7 @@ class Host:
             return _failed(InvalidParamsError(f"no tool {params.name!r}; there are: {known}"))
 
         async def run(_: Context) -> Any:
-            begun = await self.begin(ctx, params)
+            begun = await self.begin(ctx, params, watched=self._is_watched(ctx))
             if not isinstance(begun, Task):
                 return begun
             return await self._to_an_answer(ctx, begun, dict(params.input_responses or {}))
@@ -226,12 +229,15 @@ class Host:
                     given = await _asked_back(ctx, can)
                     if unanswered(can, given):
                         return _dump(self.result(task))
-                task = await self._answered(task, can, given, call)
+                watched = self._is_watched(ctx)
+                task = await self._answered(task, can, given, call, watched=watched)
         except RepertoryError as error:
             return _dump(_failed(error))
 
     async def _settled(self, ctx: Context, task: Task, call: Call, seen: int) -> tuple[Task, int]:
         """The task once it ends or waits; what it says on the way is progress."""
+        if not self._is_watched(ctx) and _waits_or_ended(task):
+            return task, seen
         while True:
             page = await self._service.read_events(task.id, seen, call, wait=HOLD)
             for numbered in page.events:
@@ -243,7 +249,7 @@ class Host:
                     await self._log(ctx, said.text)
             if seen >= page.last_sequence:
                 task = await self._service.get_task(GetTaskRequest(id=task.id), call)
-                if is_terminal(task.status.state) or is_interrupted(task.status.state):
+                if _waits_or_ended(task):
                     return task, seen
 
     async def _further(self, ctx: Context, params: CallToolRequestParams, call: Call) -> Task | Any:
@@ -260,14 +266,20 @@ class Host:
         return await self._answered(task, can, given, call)
 
     async def _answered(
-        self, task: Task, asked: Mapping[str, Any], given: Mapping[str, Any], call: Call
+        self,
+        task: Task,
+        asked: Mapping[str, Any],
+        given: Mapping[str, Any],
+        call: Call,
+        *,
+        watched: bool = True,
     ) -> Task:
         if declined(asked, given):
             return await self._service.cancel_task(CancelTaskRequest(id=task.id), call)
-        return await self._send(answer_message(task, asked, given), call)
+        return await self._send(answer_message(task, asked, given), call, wait=not watched)
 
-    async def _send(self, message: Message, call: Call) -> Task | Any:
-        wants = SendMessageConfiguration(return_immediately=True)
+    async def _send(self, message: Message, call: Call, *, wait: bool = False) -> Task | Any:
+        wants = SendMessageConfiguration(return_immediately=not wait)
         response = await self._service.send_message(
             SendMessageRequest(message=message, configuration=wants), call
         )
@@ -284,6 +296,13 @@ class Host:
             }
         )
         return _dump(result_of(said))
+
+    def _is_watched(self, ctx: Context) -> bool:
+        """Whether the client asked to hear how a call goes on."""
+        if (ctx.meta or {}).get("progress_token") is not None:
+            return True
+        modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+        return not modern and _session_of(ctx) in self._wants_logs
 
     # -- what a client may want beside -------------------------------------------
 
@@ -310,6 +329,10 @@ class Host:
 
     def _all_tools(self) -> Sequence[HostTool]:
         return skill_tools(self._card_of()) if self._tools is None else self._tools
+
+
+def _waits_or_ended(task: Task) -> bool:
+    return is_terminal(task.status.state) or is_interrupted(task.status.state)
 
 
 class _Raw(Request[dict[str, Any] | None, str]):

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal
 
-import jsonschema
+from jsonschema.exceptions import best_match
+from jsonschema.validators import validator_for
 from mcp.types import CallToolRequestParams, Tool, ToolAnnotations
 
 from .cards import AgentCard
@@ -79,11 +81,15 @@ class HostTool:
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Raise InvalidParamsError for arguments that the input schema does not allow."""
-        try:
-            jsonschema.validate(dict(arguments), dict(self.input_schema))
-        except jsonschema.ValidationError as error:
+        error = best_match(self._validator.iter_errors(dict(arguments)))
+        if error is not None:
             where = ".".join(str(each) for each in error.absolute_path) or "the arguments"
-            raise InvalidParamsError(f"{where}: {error.message}", path=where) from None
+            raise InvalidParamsError(f"{where}: {error.message}", path=where)
+
+    @cached_property
+    def _validator(self) -> Any:
+        # Made once: it costs more than what it checks.
+        return validator_for(dict(self.input_schema))(dict(self.input_schema))
 
     def message(self, params: CallToolRequestParams) -> Message:
         """The message that a call of this tool sends to the agent."""
