@@ -1,7 +1,7 @@
 """What stands before a listener: Host and Origin, bounds, and who calls, before anything is read.
 
 In this order a request is refused: its Host (421), its Origin (403), too much at
-once (503, 429), wrong credentials too often (429), who calls (401), what it may
+once (503, 429), who calls (401, or 429 when it was wrong too often), what it may
 reach (403), its rate (429), its size (413), its slowness (408), its depth (400).
 What comes through carries an `Identity` in its scope under `IDENTITY_KEY`.
 """
@@ -167,14 +167,16 @@ class Guard:
         if _OPEN.fullmatch(path):
             return NOBODY
         client = _client(scope)
-        if self._failures.exhausted(client):
-            raise _RefusedError(429, "too many wrong credentials; wait", _retry(60.0))
         shown = any(name in (b"authorization", b"x-api-key") for name, _ in scope["headers"])
         try:
             identity = await authentication.identify(scope, path)
         except UnauthenticatedError as error:
             challenge = authentication.challenge(path, error if shown else None)
             if shown:
+                # Told after the check: behind one address there may be others, who are right.
+                if self._failures.exhausted(client):
+                    sentence = "too many wrong credentials; wait"
+                    raise _RefusedError(429, sentence, _retry(60.0)) from None
                 self._failures.take(client)
                 await self._say(scope, "unauthenticated", "", error.sentence)
             raise _RefusedError(401, error.sentence, _challenge(challenge)) from None

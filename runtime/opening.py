@@ -101,7 +101,7 @@ async def open_network(
             checker=await enter(open_checker()),
             models=await enter(open_models(manifest, models or {})),
             remote={
-                name: await enter(_link(manifest, name, entry))
+                name: await enter(_link(manifest, name, entry, audit))
                 for name, entry in manifest.agents.items()
                 if entry.is_remote
             },
@@ -155,7 +155,9 @@ def _make_hosts(
 
 
 @asynccontextmanager
-async def _link(manifest: Manifest, name: str, entry: AgentEntry) -> AsyncIterator[AgentService]:
+async def _link(
+    manifest: Manifest, name: str, entry: AgentEntry, audit: Audit
+) -> AsyncIterator[AgentService]:
     """The link to an agent elsewhere, by this network's own identity there."""
     assert entry.url is not None
     place, folder = f"agents.{name}", manifest.folder
@@ -173,7 +175,7 @@ async def _link(manifest: Manifest, name: str, entry: AgentEntry) -> AsyncIterat
         pins = await anyio.to_thread.run_sync(
             partial(CardPins, entry.card_keys, place=f"{place}.card_keys", folder=folder)
         )
-        yield PinnedService(link, entry.url, pins)
+        yield PinnedService(link, entry.url, pins, audit)
 
 
 def _spec(manifest: Manifest, name: str, entry: AgentEntry) -> AgentSpec:

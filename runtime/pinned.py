@@ -25,6 +25,7 @@ from repertory.protocol import (
     verify_card,
 )
 
+from .audit import Audit, AuditEntry
 from .errors import InputError
 
 # How long a card that was verified is believed before it is fetched and verified again.
@@ -36,7 +37,8 @@ logger = logging.getLogger(__name__)
 class PinnedService:
     """The service at `url`, which is told nothing before its card has been verified."""
 
-    def __init__(self, service: AgentService, url: str, pins: "CardPins") -> None:
+    def __init__(self, service: AgentService, url: str, pins: "CardPins", audit: Audit) -> None:
+        self._audit = audit
         self._service = service
         self._url = url
         self._pins = pins
@@ -45,14 +47,24 @@ class PinnedService:
 
     async def get_agent_card(self, call: Call) -> AgentCard:
         card = await self._service.get_agent_card(call)
+        try:
+            signer = self._verify(card)
+        except CardNotTrustedError as error:
+            await self._audit.note(
+                AuditEntry("card refused", target=self._url, chain=call.chain, reason=str(error))
+            )
+            raise
+        logger.debug("the card at %s is signed by %s", self._url, signer)
+        return card
+
+    def _verify(self, card: AgentCard) -> str:
         signer = verify_card(card, self._pins.thumbprints, keys=self._pins.keys)
         # A signature vouches for a card, so the card must be of the agent that is called.
         if self._url not in {interface.url for interface in card.supported_interfaces}:
             raise CardNotTrustedError(
                 f"the card of {card.name!r} is signed, and names no interface at {self._url}"
             )
-        logger.debug("the card at %s is signed by %s", self._url, signer)
-        return card
+        return signer
 
     async def send_message(self, request: SendMessageRequest, call: Call) -> SendMessageResponse:
         await self._verified(call)

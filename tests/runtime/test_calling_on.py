@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from repertory.agents import Agent, Turn
 from repertory.protocol import AgentCard, TaskState, card_signer, user_message, verify_card
 from repertory.runtime import Network, open_network
+from repertory.runtime.audit import read_audit
 from repertory.runtime.errors import InputError, ManifestError
 from repertory.runtime.keyring import Keyring
 from repertory.runtime.listener import Server, listen, web_server
@@ -256,3 +257,6 @@ async def test_a_pinned_agent_is_told_nothing_before_its_card_is_verified(
                     assert task.status.state is state, task.status.message
                     told = len(await far.tasks()) - before
                     assert told == (1 if state is TaskState.COMPLETED else 0)
+                    audit = await read_audit(near.journal.database, limit=1)
+                    if state is TaskState.FAILED:
+                        assert audit[0].what == "card refused"
