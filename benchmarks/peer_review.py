@@ -25,6 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.results import write
+from repertory.simulators import SimulatorInputError
 from repertory.simulators.peer_review.audit import audit_rows
 from repertory.simulators.peer_review.rating import fit_rating
 from repertory.simulators.peer_review.substantiation import Finder, Reading
@@ -125,7 +126,19 @@ def load_reviews(folder: Path) -> list[Annotated]:
     if not path.is_file():
         return []
     lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    return [annotated(json.loads(line), f"{path}:{i}") for i, line in enumerate(lines, 1)]
+    return [
+        annotated(_object(line, f"{path}:{i}"), f"{path}:{i}") for i, line in enumerate(lines, 1)
+    ]
+
+
+def _object(line: str, place: str) -> dict[str, Any]:
+    try:
+        told = json.loads(line)
+    except json.JSONDecodeError:
+        told = None
+    if not isinstance(told, dict):
+        raise SimulatorInputError(f"{place}: is no JSON object {{id, review, label}}")
+    return told
 
 
 def measure_substantiation(rows: Rows, finder: Finder, folds: int) -> list[Table]:
@@ -566,7 +579,10 @@ def main() -> None:
     for folder in (told.train, told.test, SHARED if None in (told.train, told.test) else None):
         if folder is not None and not folder.is_dir():
             raise SystemExit(f"{folder}: no such folder; it must be laid out like the shared data")
-    tables = measure(told.train, told.test, told.folds)
+    try:
+        tables = measure(told.train, told.test, told.folds)
+    except SimulatorInputError as error:
+        raise SystemExit(str(error)) from None
     tables.append(measure_manuscripts(told.manuscripts))
     text = "\n\n".join(table.as_markdown() for table in tables)
     print(text)

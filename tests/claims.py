@@ -48,6 +48,10 @@ SYSTEMS = (
     System("goalfymax", "GoalfyMax", "Experience Packs; its digest, its own text could not be had"),
     System("egs", "EGS", "simulating audiences, Liu et al. 2023; its text could not be had whole"),
     System("xpeerd", "xPeerd", "simulated peer review, Saqr 2025; its text could not be had whole"),
+    System(
+        "substanreview", "SubstanReview", "claims and evidence in human reviews, Guo et al. 2023"
+    ),
+    System("agentreview", "AgentReview", "a simulated panel, Jin et al. 2024; its digest"),
     System("evocua", "EvoCUA", "its digest, its own text could not be had"),
     System("dmm", "DMM-Gov", "Memory in LLMs: governance of what is remembered"),
     System("together", "Stronger Together", "its abstract, and the texts of the RAIL licences"),
@@ -354,6 +358,36 @@ CLAIMS = (
         "xpeerd:guards",
         "simulators",
         "A report that fails one of its guards is not exported.",
+    ),
+    Claim(
+        "xpeerd:study1",
+        "simulators",
+        "Study 1's compliance is computed by its rule, as a compatibility metric only.",
+    ),
+    Claim(
+        "xpeerd:indicators",
+        "simulators",
+        "A batch is told in Study 1's figures, with intervals and corrected tests.",
+    ),
+    Claim(
+        "xpeerd:concerns",
+        "simulators",
+        "Human concerns are matched to issues one to one, beside the issues of other manuscripts.",
+    ),
+    Claim(
+        "substanreview:claims",
+        "simulators",
+        "Claims of a human review are found with their polarity and their evidence.",
+    ),
+    Claim(
+        "agentreview:traits",
+        "simulators",
+        "Traits of reviewers and chairs move a panel the way they should.",
+    ),
+    Claim(
+        "agentreview:placebo",
+        "simulators",
+        "A trait that does nothing has no effect, on the same seeds.",
     ),
     Claim(
         "xpeerd:reproducible",

@@ -13,6 +13,7 @@ from repertory.simulators.peer_review.audit import (
     study1_of,
 )
 from repertory.simulators.peer_review.audit_command import add_audit
+from tests.claims import claim
 
 REVIEW = (
     "The paper is well written. The evaluation is not convincing. For example, Table 2 on page 5"
@@ -42,6 +43,7 @@ def test_an_audit_counts_claims_support_and_places() -> None:
         ("All fine on page 2.", 1, 0, False),
     ],
 )
+@claim("xpeerd:study1")
 def test_study_1_compliance_is_a_fifth_of_issues_with_a_place(
     review: str, issues: int, anchored: int, compliant: bool
 ) -> None:

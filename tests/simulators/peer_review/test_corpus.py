@@ -10,10 +10,10 @@ from repertory.simulators.peer_review.corpus import indicators, redundancy
 from repertory.simulators.peer_review.discipline import Placed, place
 from repertory.simulators.peer_review.reviewing import review
 from repertory.simulators.statistics import wilson
+from tests.claims import claim
 
 LIFE = place("Genes, proteins, cells, bacteria, species, evolution.")
 HEALTH = place("Patients, clinical trial, treatment, disease, cancer, hospital.")
-
 
 FILL = "The manuscript goes on with words that say nothing more of it. " * 10
 
@@ -35,6 +35,7 @@ def batch(n: int) -> tuple[list[Report], list[Placed]]:
     return reports, [LIFE] * n + [HEALTH] * n
 
 
+@claim("xpeerd:indicators")
 def test_decisions_by_discipline_have_wilson_intervals_and_a_corrected_test() -> None:
     """Paper: Study 1's indicators; the intervals and the correction are ours."""
     reports, placed = batch(6)
@@ -79,6 +80,7 @@ def _listen(page: Page, asked: list[str]) -> None:
     page.on("request", lambda request: asked.append(request.url))
 
 
+@claim("xpeerd:indicators")
 def test_the_dashboard_draws_the_five_figures_in_a_real_browser(
     chromium: Browser, tmp_path: Path
 ) -> None:

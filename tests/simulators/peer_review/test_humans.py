@@ -15,6 +15,7 @@ from repertory.simulators.peer_review.humans import (
 )
 from repertory.simulators.peer_review.reviewing import review
 from repertory.simulators.statistics import quadratic_weighted_kappa
+from tests.claims import claim
 
 FILL = "The manuscript goes on with words that say nothing more of it. " * 10
 
@@ -56,6 +57,7 @@ def test_agreement_is_that_of_the_counts(reports: list[Report]) -> None:
     assert found.recovery["value"] is None
 
 
+@claim("xpeerd:concerns")
 def test_concerns_are_matched_one_to_one(reports: list[Report]) -> None:
     """Paper: TRACE-R's Hungarian matching; one issue answers one concern."""
     concern = "The sample size is not justified by a power analysis."
@@ -66,6 +68,7 @@ def test_concerns_are_matched_one_to_one(reports: list[Report]) -> None:
     assert recovered([], [concern]) == 0
 
 
+@claim("xpeerd:concerns")
 def test_recovery_stands_beside_its_control(reports: list[Report]) -> None:
     """Ours: another manuscript's issues recover what is said of any paper."""
     own = [

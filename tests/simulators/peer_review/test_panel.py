@@ -20,6 +20,7 @@ from repertory.simulators.peer_review.panel import (
     meet,
 )
 from repertory.simulators.peer_review.panel_agents import effect_from
+from tests.claims import claim
 
 PANEL = Path(peer_review.__file__).with_name("panel.yaml")
 SEEDS = range(40)
@@ -52,6 +53,7 @@ def value(told: dict[str, float | int | None], key: str = "value") -> float:
     return float(found)
 
 
+@claim("agentreview:placebo")
 def test_a_trait_that_does_nothing_has_no_effect_at_all() -> None:
     """Ours: noise follows from manuscript, seed and seat, never from a trait."""
     found = effect("placebo")
@@ -60,6 +62,7 @@ def test_a_trait_that_does_nothing_has_no_effect_at_all() -> None:
     assert found.flipped == 0.0
 
 
+@claim("agentreview:placebo")
 def test_other_noise_in_a_seat_is_no_effect_either() -> None:
     """Ours: the placebo's interval holds zero, in three streams of noise."""
     base = run({})
@@ -72,6 +75,7 @@ def test_other_noise_in_a_seat_is_no_effect_either() -> None:
 @pytest.mark.parametrize(
     ("trait", "sign"), [("benign", 1), ("malicious", -1), ("irresponsible", 1), ("responsible", -1)]
 )
+@claim("agentreview:traits")
 def test_a_trait_moves_the_chair_the_way_it_should(trait: Trait, sign: int) -> None:
     """Paper: AgentReview's traits; who sees fewer issues, or is kind, rates higher."""
     found = effect(trait).rating
@@ -90,6 +94,7 @@ def test_an_ignorant_reviewer_is_further_from_the_others_and_the_mean_stays() ->
     assert gap[1] > 1.2 * gap[0]
 
 
+@claim("agentreview:traits")
 def test_an_authoritarian_chair_follows_itself_and_a_conformist_the_reviewers() -> None:
     """Paper: AgentReview's three kinds of area chair."""
     case, final = CASES[3], [9.0, 9.0, 9.0]

@@ -23,6 +23,7 @@ from repertory.simulators.peer_review.substantiation_training import (
     fit_finder,
 )
 from repertory.simulators.statistics import spearman
+from tests.claims import claim
 
 REVIEW = (
     "Strengths:\n- The paper is well written.\nWeaknesses:\n"
@@ -31,6 +32,7 @@ REVIEW = (
 )
 
 
+@claim("substanreview:claims")
 def test_claims_are_found_with_their_polarity_and_evidence() -> None:
     """Paper: Guo et al. 2023; a claim evaluates, evidence of the same review says why."""
     claims = packaged_finder().read(REVIEW).claims
