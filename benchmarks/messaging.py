@@ -34,6 +34,8 @@ from benchmarks.results import write
 CONCURRENCY = (1, 16, 128)
 SECONDS = 3.0
 TEXT = "What is the status of order 4711?"
+# A task that nothing happens to.
+IDLE = "Wait."
 Ask = Callable[[], Awaitable[None]]
 
 MANIFEST = """
@@ -55,6 +57,8 @@ def _echo() -> Any:
 
     class Echo(Agent):
         async def handle(self, turn: Turn) -> None:
+            if turn.message.text == IDLE:
+                await asyncio.Event().wait()
             await turn.add_artifact(Artifact(artifact_id="echo", parts=turn.message.parts))
             await turn.complete()
 

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.messaging import (
     CONCURRENCY,
+    IDLE,
     TEXT,
     Arm,
     Ask,
@@ -159,7 +160,7 @@ async def idle(url: str, pid: int) -> tuple[float, float]:
     import aiohttp
 
     body = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage"}
-    message = {"messageId": "idle", "role": "ROLE_USER", "parts": [{"text": "wait"}]}
+    message = {"messageId": "idle", "role": "ROLE_USER", "parts": [{"text": IDLE}]}
     wants = {"returnImmediately": True}
     rpc, v1 = url.removesuffix("/mcp") + "/jsonrpc", {"A2A-Version": "1.0"}
     connector = aiohttp.TCPConnector(limit=SUBSCRIBERS + 10)
@@ -171,7 +172,7 @@ async def idle(url: str, pid: int) -> tuple[float, float]:
         asked = {**body, "method": "SubscribeToTask", "params": {"id": task_id}}
         for _ in range(SUBSCRIBERS):
             stream = await stack.enter_async_context(http.post(rpc, json=asked, headers=v1))
-            await stream.content.readline()
+            assert b"task" in await stream.content.readline()
         spent, began = cpu_of(pid), time.perf_counter()
         await asyncio.sleep(3.0)
         cpu = (cpu_of(pid) - spent) / (time.perf_counter() - began)

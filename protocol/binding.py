@@ -7,6 +7,7 @@ specification is docs/binding.md.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Literal, cast
 
 from mcp.server import Server
@@ -120,7 +121,10 @@ def agent_server(
 
 async def serve_stdio(server: Server[Any]) -> None:
     """Serve MCP on this process's pipes until the other side closes them."""
-    async with stdio_server() as (read, write):
+    async with AsyncExitStack() as stack:
+        if isinstance(server, AgentServer):
+            await stack.enter_async_context(server.host.pages.running())
+        read, write = await stack.enter_async_context(stdio_server())
         await server.run(read, write, server.create_initialization_options())
 
 

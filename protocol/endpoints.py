@@ -269,8 +269,10 @@ class AgentApp:
         """Serve requests while the block runs; for an app mounted in another's lifespan."""
         async with AsyncExitStack() as stack:
             for server in self._servers.values():
-                if isinstance(server, AgentServer) and server.webhooks is not None:
-                    await stack.enter_async_context(server.webhooks.running())
+                if isinstance(server, AgentServer):
+                    await stack.enter_async_context(server.host.pages.running())
+                    if server.webhooks is not None:
+                        await stack.enter_async_context(server.webhooks.running())
             for endpoint in self._endpoints.values():
                 await stack.enter_async_context(endpoint.running())
             yield

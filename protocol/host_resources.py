@@ -1,9 +1,12 @@
 """An agent's resources and prompts over MCP: its card, its tasks and artifacts, and what is added."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import anyio
 import orjson
+from anyio.abc import TaskGroup
 from mcp import MCPError
 from mcp.server import Server
 from mcp.types import (
@@ -44,6 +47,7 @@ _TASK: Final = "a2a://tasks/{id}"
 _ARTIFACT: Final = "a2a://tasks/{id}/artifacts/{artifact}"
 _COMPLETIONS: Final = 100
 _LISTED_TASKS: Final = 50
+_MOST_TOLD: Final = 1024
 
 
 class HostPages:
@@ -58,6 +62,18 @@ class HostPages:
         self._resources = list(resources)
         self._templates = list(templates)
         self._prompts = list(prompts)
+        self._group: TaskGroup | None = None
+        self._told: dict[tuple[str, str], anyio.CancelScope] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Tell of changes while the block runs."""
+        async with anyio.create_task_group() as self._group:
+            try:
+                yield
+            finally:
+                group, self._group = self._group, None
+                group.cancel_scope.cancel()
 
     def offer(
         self, service: AgentService, card_of: CardOf, call_of: Callable[[Context], Call]
@@ -104,7 +120,9 @@ class HostPages:
         )
         server.add_request_handler("resources/read", ReadResourceRequestParams, self._read)
         server.add_request_handler("resources/subscribe", SubscribeRequestParams, self._subscribe)
-        server.add_request_handler("resources/unsubscribe", SubscribeRequestParams, self._subscribe)
+        server.add_request_handler(
+            "resources/unsubscribe", SubscribeRequestParams, self._unsubscribe
+        )
         server.add_request_handler("completion/complete", CompleteRequestParams, self._complete)
         if self._prompts:
             server.add_request_handler("prompts/list", PaginatedRequestParams, self._list_prompts)
@@ -175,8 +193,29 @@ class HostPages:
         raise MCPError(INVALID_PARAMS, f"Resource not found: {uri}", {"uri": uri})
 
     async def _subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
-        # Clients of the handshake's era are told by the list; the stream is `subscriptions/listen`.
+        """Tell a client of the handshake's era of a resource's changes, on its own channel."""
+        key, changes = (_session_of(ctx), str(params.uri)), self.watch(ctx, str(params.uri))
+        if changes is not None and self._group is not None and key not in self._told:
+            if len(self._told) >= _MOST_TOLD:
+                raise MCPError(-32000, "too many resources are subscribed to here")
+            self._told[key] = anyio.CancelScope()
+            self._group.start_soon(self._tell, ctx, key, changes)
         return EmptyResult()
+
+    async def _unsubscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
+        if (scope := self._told.pop((_session_of(ctx), str(params.uri)), None)) is not None:
+            scope.cancel()
+        return EmptyResult()
+
+    async def _tell(self, ctx: Context, key: tuple[str, str], changes: AsyncIterator[None]) -> None:
+        try:
+            with self._told[key]:
+                async for _ in changes:
+                    await ctx.session.send_resource_updated(key[1])
+        except (RepertoryError, MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError):
+            pass  # The task is nobody's to see any more, or its reader has gone.
+        finally:
+            self._told.pop(key, None)
 
     async def _read_task(self, variables: Mapping[str, str], call: Call) -> Text | None:
         task = await self._service.get_task(GetTaskRequest(id=variables["id"]), call)
@@ -253,6 +292,11 @@ async def _told(waiting: Any) -> Any:
         return await waiting
     except RepertoryError as error:
         raise MCPError(INVALID_PARAMS, error.sentence) from error
+
+
+def _session_of(ctx: Context) -> str:
+    headers: Mapping[str, str] = getattr(ctx.request, "headers", None) or {}
+    return headers.get("mcp-session-id", "")
 
 
 def _contents(uri: str, mime_type: str, text: Text) -> ReadResourceResult:

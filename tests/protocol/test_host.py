@@ -12,11 +12,16 @@ from mcp import Client, MCPError
 from mcp.types import (
     CallToolResult,
     ElicitResult,
+    EmptyResult,
     ImageContent,
     ResourceLink,
     ResourceTemplateReference,
+    SubscribeRequest,
+    SubscribeRequestParams,
     TextContent,
     TextResourceContents,
+    UnsubscribeRequest,
+    UnsubscribeRequestParams,
 )
 
 from repertory.protocol import AgentSkill, HostTool, Part, memory_card
@@ -220,6 +225,31 @@ async def test_tasks_and_the_card_are_resources_that_complete_and_change(
                 group.cancel_scope.cancel()
             with pytest.raises(MCPError, match="no task 'none'"):
                 await client.read_resource("a2a://tasks/none")
+
+
+async def test_a_client_of_the_handshakes_era_is_told_of_what_it_subscribed_to(
+    served: ServedAgent,
+) -> None:
+    """Spec: MCP 2025-11-25, resources/subscribe and notifications/resources/updated."""
+    changed = anyio.Event()
+
+    async def heard(message: Any) -> None:
+        if getattr(message, "method", "") == "notifications/resources/updated":
+            changed.set()
+
+    with fail_after(20):
+        async with Client(served.mcp_url, mode="legacy", message_handler=heard) as client:
+            waits = await client.call_tool("talk", {"message": "ask me"})
+            assert waits.structured_content is not None
+            task_id = waits.structured_content["taskId"]
+            uri = f"a2a://tasks/{task_id}"
+            await client.session.send_request(
+                SubscribeRequest(params=SubscribeRequestParams(uri=uri)), EmptyResult
+            )
+            await changed.wait()
+            await client.session.send_request(
+                UnsubscribeRequest(params=UnsubscribeRequestParams(uri=uri)), EmptyResult
+            )
 
 
 async def test_skills_of_the_card_are_tools_of_their_own_names() -> None:
