@@ -14,6 +14,7 @@ from .claims import claims_of
 from .dung import grounded_extension
 from .findings import Sentence, sentences_of
 from .integrity import told_numbers
+from .likeness import likeness
 from .manuscript import Manuscript, Unit
 from .report import Claim, Edge, Flag, Graph, Node
 from .sentences import flatten
@@ -259,15 +260,7 @@ def _support_by_text(builder: _Builder, labels: dict[str, Unit]) -> None:
     bare = [claim for claim in builder.claims if not builder.evidence[claim.id]]
     if not bare or not bearing:
         return
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    # Pieces of words, so that "recalled" and "recall" are alike.
-    vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
-    try:
-        matrix = vectors.fit_transform([s.text for s in bearing] + [c.text for c in bare])
-    except ValueError:
-        return  # Nothing but stop words.
-    near = (matrix[len(bearing) :] @ matrix[: len(bearing)].T).toarray()
+    near = likeness([c.text for c in bare], [s.text for s in bearing])
     for row, claim in enumerate(bare):
         numbers = told_numbers(claim.text)
         best, why, score = -1, "", 0.0
@@ -275,10 +268,10 @@ def _support_by_text(builder: _Builder, labels: dict[str, Unit]) -> None:
             if sentence.unit.page == claim.page and sentence.slice(0, 1)[0] == claim.start:
                 continue
             shared = numbers & told_numbers(sentence.text)
-            rank = float(near[row, column]) + (0.3 if shared else 0.0)
+            rank = float(near[row][column]) + (0.3 if shared else 0.0)
             if rank > score:
                 score, best = rank, column
-                why = f"the results say alike (cosine {near[row, column]:.2f}" + (
+                why = f"the results say alike (cosine {near[row][column]:.2f}" + (
                     f", and share {', '.join(sorted(shared)[:3])})" if shared else ")"
                 )
         if best >= 0 and score >= _SIMILAR:

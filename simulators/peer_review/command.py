@@ -15,6 +15,7 @@ from .panel_command import add_panel
 
 MANIFEST = Path(__file__).with_name("network.yaml")
 _FILES = "files"
+_PROFILED = ("area_chair", "methods_reviewer", "evidence_reviewer", "presentation_reviewer")
 
 
 class _Review(TyperGroup):
@@ -38,6 +39,7 @@ def add(app: typer.Typer, runner: Runner) -> None:
     )
     app.add_typer(review, name="review", rich_help_panel="Simulate")
     _add_files(review, runner)
+    _add_repeat(review, runner)
     _add_sign(review)
     _add_profiles(review)
     _add_calibrate(review)
@@ -125,6 +127,47 @@ def _version() -> str:
     from importlib.metadata import version
 
     return version("repertory")
+
+
+def _add_repeat(review: typer.Typer, runner: Runner) -> None:
+    @review.command(epilog="[dim]$ repertory review repeat paper.pdf --times 5[/dim]")
+    def repeat(
+        file: Annotated[Path, typer.Argument(help="A manuscript.", show_default=False)],
+        times: Annotated[int, typer.Option("--times", min=2, max=50, help="How often.")] = 3,
+        profile: Annotated[str, typer.Option("--profile", "-p", help="The venue.")] = "journal",
+        out: Annotated[
+            Path, typer.Option("--out", "-o", help="The folder that keeps the work.")
+        ] = Path("reviews"),
+        manifest: Annotated[
+            Path | None, typer.Option("--manifest", "-m", help="A network of your own.")
+        ] = None,
+    ) -> None:
+        """Review one manuscript again and again, and say how far the reports lie apart."""
+        from repertory.protocol import Message, Part, Role, new_id
+        from repertory.simulators.errors import SimulatorInputError
+
+        from .agents import report_of
+        from .profiles import load_profile
+        from .spread import spread_of
+
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise SimulatorInputError(f"{file}: it cannot be read: {error.strerror}") from None
+        load_profile(profile)
+        options: dict[str, dict[str, Any]] = {name: {"profile": profile} for name in _PROFILED}
+        parts = (Part(raw=content, filename=file.name, media_type="application/octet-stream"),)
+        messages = [Message(message_id=new_id(), role=Role.USER, parts=parts) for _ in range(times)]
+        store = "" if manifest else f"sqlite:///{out.absolute() / '.repertory' / 'repeat.db'}"
+        tasks = runner.ask(manifest or MANIFEST, "desk", messages, options=options, store=store)
+        reports = [report for task in tasks if (report := report_of(task)) is not None]
+        if len(reports) < times:
+            message = tasks[0].status.message
+            typer.echo(message.text if message is not None else "no report was made", err=True)
+            raise typer.Exit(1)
+        digests = len({report.digest() for report in reports})
+        same = "all the same bytes" if digests == 1 else f"{digests} different reports"
+        typer.echo(f"{file.name}: {spread_of(reports)}; {same}")
 
 
 def _add_sign(review: typer.Typer) -> None:

@@ -1,5 +1,7 @@
 from itertools import permutations
 
+import pytest
+
 from repertory.simulators.peer_review import (
     Issue,
     grounded_extension,
@@ -11,6 +13,7 @@ from repertory.simulators.peer_review.anchors import checked, is_valid
 from repertory.simulators.peer_review.argument import map_arguments, mentions
 from repertory.simulators.peer_review.claims import claim_kind
 from repertory.simulators.peer_review.integrity import check_integrity
+from repertory.simulators.peer_review.likeness import likeness
 from repertory.simulators.peer_review.report import CATEGORIES, Anchor
 from tests.claims import claim
 from tests.simulators.peer_review.planting import Garden, manuscript
@@ -175,3 +178,16 @@ def test_every_issue_of_a_review_is_anchored_and_says_what_to_do() -> None:
             assert issue.category in CATEGORIES
             assert any(is_valid(anchor, report.manuscript) for anchor in issue.anchors)
         assert len({issue.id for issue in report.issues}) == len(report.issues)
+
+
+def test_likeness_is_that_of_the_library_s_vectorizer() -> None:
+    """Ours: written out for the sake of the start-up, and held against scikit-learn's."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    garden = Garden(8)
+    texts, others = garden.paragraph(5).split(". "), garden.paragraph(7).split(". ")
+    vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
+    matrix = vectors.fit_transform([*texts, *others])
+    wanted = (matrix[: len(texts)] @ matrix[len(texts) :].T).toarray()
+    for row, told in zip(likeness(texts, others), wanted, strict=True):
+        assert row == pytest.approx(list(told), abs=1e-9)

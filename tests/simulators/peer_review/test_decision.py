@@ -20,6 +20,7 @@ from repertory.simulators.peer_review.outcome import load_report, write_report
 from repertory.simulators.peer_review.profiles import Thresholds, parse_profile, shipped
 from repertory.simulators.peer_review.report import Anchor, Strength
 from repertory.simulators.peer_review.signing import load_signature, sign_report
+from repertory.simulators.peer_review.spread import spread_of
 from tests.claims import claim
 from tests.simulators.peer_review.planting import manuscript
 
@@ -205,6 +206,23 @@ def test_a_signature_is_a_person_s_and_holds_for_one_version_of_the_report(tmp_p
         sign_report(path, " ", "revise")
     with pytest.raises(ValueError, match="accept, revise, reject"):
         sign_report(path, "J. Roe", "maybe")
+
+
+def test_the_spread_counts_what_flips_and_how_far_s_moves() -> None:
+    """Ours: the sample's standard deviation, and the share of verdicts that differ from the first."""
+    first = _report()
+    other = first.model_copy(
+        update={
+            "scores": first.scores.model_copy(update={"S": first.scores.S - 0.2}),
+            "decision": first.decision.model_copy(update={"verdict": "reject"}),
+        }
+    )
+    spread = spread_of([first, other, first])
+    assert spread.flip_rate == 0.5
+    assert spread.sd == pytest.approx(0.2 / 3**0.5)
+    assert spread_of([first, first]).sd == 0.0
+    with pytest.raises(ValueError, match="one manuscript"):
+        spread_of([first, _report(9)])
 
 
 def test_the_cut_of_ratings_is_found_and_told_with_what_it_does_elsewhere() -> None:

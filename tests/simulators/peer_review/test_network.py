@@ -228,6 +228,19 @@ def test_a_wrong_word_is_answered_by_a_sentence(
     assert "Traceback" not in error
 
 
+def test_repeated_reviews_do_not_lie_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Paper: AIPR tells the spread within a paper; ours is 0 without a model."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.txt").write_text(manuscript(2, frozenset({"p_t"})).text, "utf-8")
+    assert run_cli(["review", "repeat", "m.txt", "--times", "3"]) == 0
+    told = capfd.readouterr().out
+    assert "3 reviews" in told
+    assert "standard deviation 0.0000; flip rate 0.00" in told
+    assert "all the same bytes" in told
+
+
 @pytest.mark.slow
 @claim("xpeerd:reproducible")
 def test_a_batch_of_forty_goes_on_after_a_kill_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
