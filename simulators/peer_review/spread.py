@@ -37,6 +37,6 @@ def spread_of(reports: Sequence[Report]) -> Spread:
     if len(reports) < 2 or len({report.basis.manuscript for report in reports}) > 1:
         raise ValueError("a spread needs two reports or more, all of one manuscript")
     values = [report.scores.S for report in reports]
-    verdicts = tuple(report.decision.verdict for report in reports)
+    verdicts: tuple[Verdict, ...] = tuple(report.decision.verdict for report in reports)
     flips = sum(verdict != verdicts[0] for verdict in verdicts[1:]) / (len(verdicts) - 1)
     return Spread(len(reports), sum(values) / len(values), stdev(values), flips, verdicts)
