@@ -27,7 +27,7 @@ from repertory.protocol import (
     user_message,
 )
 from repertory.runtime import Network, open_network
-from repertory.runtime.audit import read_audit
+from repertory.runtime.audit import AuditEntry, read_audit
 from repertory.runtime.manifest import parse_manifest
 from repertory.xp_store import PackNotFoundError
 from tests.claims import claim
@@ -118,6 +118,12 @@ async def _ask(
     return answer.task.status.state, said.text if said is not None else ""
 
 
+async def _denied(network: Network) -> list[AuditEntry]:
+    """The refusals in the audit, newest first; by which command tools began is there too."""
+    entries = await read_audit(network.journal.database)
+    return [entry for entry in entries if entry.what == "denied"]
+
+
 @claim("a2a:delegation")
 async def test_a_delegated_call_may_do_what_each_of_its_chain_may(tmp_path: Path) -> None:
     """Ours: S4; the intern may not post, so the clerk may not post for the intern."""
@@ -129,7 +135,7 @@ async def test_a_delegated_call_may_do_what_each_of_its_chain_may(tmp_path: Path
             assert "may not use books.post" in why
             reader = Call(capabilities=EVERYTHING.narrowed(["clerk", "books.read"]))
             assert "may not use books.post" in (await _ask(network, "clerk", reader))[1]
-            (mine, theirs) = await read_audit(network.journal.database)
+            (mine, theirs) = await _denied(network)
     assert (tmp_path / "posted").read_text() == "x"
     assert (theirs.what, theirs.principal, theirs.tenant) == (
         "denied",
@@ -202,7 +208,7 @@ async def test_an_agent_answers_who_may_ask_it_for_the_skill(
             with pytest.raises(PermissionDeniedError, match="key:a may not use 'echo"):
                 await _ask(network, "echo", call, skill=skill)
             assert await network.tasks() == []
-            (row,) = await read_audit(network.journal.database)
+            (row,) = await _denied(network)
             assert (row.what, row.principal) == ("denied", "key:a")
 
 
