@@ -29,7 +29,7 @@ from .options import (
     Within,
     example,
 )
-from .xp import xp
+from .xp_govern import xp
 
 app = typer.Typer(
     name="repertory",

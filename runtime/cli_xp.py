@@ -51,6 +51,7 @@ async def packs_of(
             embedder=open_embedder(chosen.manifest),
             index=index,
             beside=chosen.index,
+            rule=chosen.manifest.experience.trust_rule,
         ) as packs,
     ):
         yield packs

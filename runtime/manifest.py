@@ -23,7 +23,8 @@ from repertory.agents import Tier
 
 from .errors import Finding, ManifestError, did_you_mean
 from .manifest_credentials import Credentials
-from .manifest_entry import CapabilityName, Count, Entry, Name, Seconds
+from .manifest_entry import CapabilityName, Count, Entry, Name, Reference, Seconds
+from .manifest_experience import Experience
 from .manifest_faults import name_findings, shape_findings
 from .manifest_oversight import Oversight
 from .manifest_serve import Serve
@@ -32,13 +33,6 @@ from .yaml_source import Location, YamlSource, dotted, load_yaml, parse_yaml
 
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(\.[\w./-]+)?$", max_length=160)]
 CardKey = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{43}|.+\.(json|jwk))$")]
-Reference = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
-        description="'module:name'; the manifest's folder comes first on the import path.",
-    ),
-]
 STOCK_KINDS = ("worker", "planner", "human")
 
 
@@ -247,6 +241,10 @@ class Memory(Entry):
         " say what packs do.",
     )
     record: bool = Field(default=True, description="Leave an experience pack when a task ends.")
+    layer: Literal["working", "episodic"] = Field(
+        default="episodic",
+        description="Where they begin: 'working' ones end by themselves unless a rule keeps them.",
+    )
     family: str = Field(
         default="", description="The family its packs belong to; default: the agent's name."
     )
@@ -385,6 +383,7 @@ class Manifest(Entry):
     )
     budgets: Budgets = Budgets()
     telemetry: Telemetry = Telemetry()
+    experience: Experience = Experience()
     report: Reference | None = Field(
         default=None, description="A function that prints a run's result."
     )

@@ -21,6 +21,13 @@ CapabilityName = Annotated[
         " '*' and '?' match as in file names.",
     ),
 ]
+Reference = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
+        description="'module:name'; the manifest's folder comes first on the import path.",
+    ),
+]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 

@@ -18,6 +18,7 @@ from repertory.protocol import AgentService, open_a2a_link, open_http_link
 from repertory.xp_store import Embedder, open_checker, open_database, open_pack_store
 
 from .audit import Audit
+from .experience import open_redactor, prepare_experience
 from .host import AgentHost
 from .identity import own_identity
 from .journal import open_journal, owned
@@ -84,7 +85,13 @@ async def open_network(
         database.on_batch = telemetry.journal_batch
         enter = stack.enter_async_context
         index = manifest.index_path if store_url is None else _index_beside(url)
-        packs = open_pack_store(database, embedder=embedder or open_embedder(manifest), index=index)
+        packs = open_pack_store(
+            database,
+            embedder=embedder or open_embedder(manifest),
+            index=index,
+            rule=manifest.experience.trust_rule,
+            redactor=await open_redactor(manifest, database),
+        )
         audit = Audit(database)
         pins = StoredPins(database, audit)
         servers: dict[str, ToolServer] = {
@@ -106,6 +113,7 @@ async def open_network(
                 if entry.is_remote
             },
         )
+        await prepare_experience(manifest, network.packs, network.checker)
         overseer = Overseer(network, manifest.oversight) if manifest.oversight else None
         _make_hosts(network, servers, kinds or {}, overseer)
         try:

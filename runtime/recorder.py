@@ -6,8 +6,8 @@ checks that ran. The outcome passes only if checks ran and none failed.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,6 +45,8 @@ _ACTION_KIND = {
 # What one step keeps of a long observation, in characters.
 _OBSERVATION = 4000
 _GOAL = 400
+# And of what was known before it.
+_STATE = 400
 
 
 def pack_draft(
@@ -68,6 +70,9 @@ def pack_draft(
     )
     spent = turn.spent
     started = done[0].started_at if done else record.created_at
+    now = datetime.now(UTC)
+    experience = host.network.manifest.experience
+    working = host.entry.memory.layer == "working"
     return PackDraft(
         tenant=record.tenant,
         owner=record.agent,
@@ -75,7 +80,10 @@ def pack_draft(
         situation=_words(record.message)[:_OBSERVATION],
         family=host.family,
         why=tuple(_claims(done, acted)),
-        steps=tuple(_step(step, record.agent) for step in acted),
+        layer=host.entry.memory.layer,
+        valid_to=now + timedelta(hours=experience.working_hours) if working else None,
+        rights=experience.rights.at(now),
+        steps=tuple(_steps(acted, record)),
         how=_result(record, state, message),
         checks=checks,
         verdicts=verdicts,
@@ -86,7 +94,7 @@ def pack_draft(
                 tokens_out=spent.tokens_out,
                 calls=spent.calls,
                 usd=spent.usd,
-                seconds=max(0.0, datetime.now(UTC).timestamp() - started),
+                seconds=max(0.0, now.timestamp() - started),
             ),
         ),
         origin=_origin(host, turn, record, done),
@@ -99,8 +107,35 @@ def pack_draft(
     )
 
 
-def _step(step: StepRecord, agent: str) -> StepDraft:
+def _steps(acted: Sequence[StepRecord], record: TaskRecord) -> Iterator[StepDraft]:
+    """Every step with what was known before it, and with what was tried in its place and failed."""
+    known = _words(record.message)
+    failed: list[StepRecord] = []
+    for step in acted:
+        tried = [each for each in failed if each.kind == step.kind and each.name == step.name]
+        yield _step(step, record.agent, known[:_STATE], tried)
+        known = _text(step.result)
+        if step.is_error and step.kind == "tool":
+            failed.append(step)
+        else:
+            failed = [each for each in failed if each not in tried]
+
+
+def _step(step: StepRecord, agent: str, state: str, tried: Sequence[StepRecord]) -> StepDraft:
     return StepDraft(
+        state=state,
+        alternatives=tuple(
+            {
+                "action": {
+                    "kind": _ACTION_KIND[each.kind],
+                    "name": each.name,
+                    "args": each.request,
+                },
+                "observation": _text(each.result)[:_STATE],
+                "source": "real",
+            }
+            for each in tried
+        ),
         action={"kind": _ACTION_KIND[step.kind], "name": step.name, "args": step.request},
         observation=_text(step.result)[:_OBSERVATION],
         at=datetime.fromtimestamp(step.started_at, UTC),
