@@ -176,7 +176,7 @@ class Embeddings(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  The base class names it.
         """Say nothing."""
 
 
