@@ -197,11 +197,13 @@ class Operations:
     ) -> dict[str, Any]:
         self._require_streaming()
         request = self._sendable(raw)
+        if (config := _webhook_of(request)) is not None:
+            await self._required_webhooks().check(config)
         response = await self._service.send_message(_immediately(request), call)
         if response.message is not None:
             return {"response": response.wire()}
         assert response.task is not None
-        if (config := _webhook_of(request)) is not None:
+        if config is not None:
             await self._keep_webhook(config, response.task, call)
         # A new task is told from its first event; one that goes on, from where it stands.
         after = None if request.message.task_id else 0
@@ -211,6 +213,7 @@ class Operations:
         self, request: SendMessageRequest, config: TaskPushNotificationConfig, call: Call
     ) -> SendMessageResponse:
         """Register the webhook before the wait for the task, which may outlast the caller."""
+        await self._required_webhooks().check(config)
         response = await self._service.send_message(_immediately(request), call)
         if response.task is None:
             return response
@@ -250,8 +253,9 @@ class Operations:
         self, raw: dict[str, Any], _: Mapping[str, Any], call: Call
     ) -> dict[str, Any]:
         page = await self._service.list_tasks(ListTasksRequest.parse(raw), call)
-        # A2A: present also on the last page.
-        return {"response": {"tasks": [], "nextPageToken": "", **page.wire()}}
+        # A2A: present also where they are empty.
+        counts = {"pageSize": 0, "totalSize": 0}
+        return {"response": {"tasks": [], "nextPageToken": "", **counts, **page.wire()}}
 
     async def cancel_task(
         self, raw: dict[str, Any], _: Mapping[str, Any], call: Call

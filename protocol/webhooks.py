@@ -147,6 +147,19 @@ class Webhooks:
                 self._group = None
                 group.cancel_scope.cancel()
 
+    async def check(self, config: TaskPushNotificationConfig) -> None:
+        """Refuse a webhook that may not be called, before anything is begun for it.
+
+        Raises:
+            UrlRefusedError: The URL may not be called.
+        """
+        assert self._outgoing is not None, "webhooks are used while they run"
+        try:
+            await self._outgoing.check(config.url)
+        except LinkError:
+            # A name that cannot be resolved now may be later; it is checked then as well.
+            _log.info("the host of a webhook cannot be resolved yet")
+
     async def create(
         self,
         config: TaskPushNotificationConfig,
@@ -163,12 +176,7 @@ class Webhooks:
             UrlRefusedError: The URL may not be called.
             InvalidParamsError: The task has its most webhooks already.
         """
-        assert self._outgoing is not None, "webhooks are used while they run"
-        try:
-            await self._outgoing.check(config.url)
-        except LinkError:
-            # A name that cannot be resolved now may be later; it is checked then as well.
-            _log.info("the host of a webhook of task %s cannot be resolved yet", task.id)
+        await self.check(config)
         kept = config.model_copy(update={"id": config.id or new_id(), "task_id": task.id})
         others = await self._store.of_task(self._agent, task.id)
         if len([each for each in others if each.config.id != kept.id]) >= _MOST_A_TASK:

@@ -284,6 +284,23 @@ async def test_errors_over_http_have_the_shape_of_aip_193(
     assert (await http.get(f"{rest}/nothing/at/all", headers=V1)).status_code == 404
 
 
+async def test_a_refused_webhook_begins_nothing(
+    served: ServedAgent, http: httpx.AsyncClient
+) -> None:
+    """Spec: A2A 13.2, a URL that may not be called is refused; 3.1.4, what a list always has."""
+    config = {"taskPushNotificationConfig": {"url": "http://169.254.169.254/latest"}}
+    params = {"message": message("never", contextId="c-never"), "configuration": config}
+    for way in ("send", "stream"):
+        answer = await http.post(
+            f"{served.http_json_url}/message:{way}", json=params, headers=V1, timeout=10
+        )
+        assert answer.status_code == 400, answer.text
+    listed = await rpc(http, served.jsonrpc_url, "ListTasks", {"contextId": "c-never"})
+    assert listed["result"]["tasks"] == []
+    assert listed["result"]["totalSize"] == 0
+    assert "pageSize" in listed["result"]
+
+
 async def test_an_agent_may_answer_without_a_task(http: httpx.AsyncClient) -> None:
     """Spec: A2A 3.1.1 and 3.1.2, a message alone, and a stream of exactly that."""
 
