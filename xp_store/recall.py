@@ -217,7 +217,7 @@ def by_words(
     text = {row: fit for row, fit in best if row in kept_rows}
     if len(text) >= ARM_LIMIT or len(best) < _WIDE_TEXT:
         return dict(list(text.items())[:ARM_LIMIT])
-    where, values = scope.where()
+    where, values = scope.where_of_few()
     return dict(
         connection.execute(
             "SELECT p.row_id, -bm25(xp_fts, 3.0, 2.0, 1.0) AS fit"
