@@ -238,6 +238,11 @@ CLAIMS = (
         " table says.",
     ),
     Claim(
+        "dmm:inhibition",
+        "xp_store",
+        "A question that nothing supports is answered with silence and its reason.",
+    ),
+    Claim(
         "dmm:forget",
         "xp_store",
         "After a forget the store equals, digest for digest, one that never held it, and no"
@@ -253,6 +258,11 @@ CLAIMS = (
         "xp_store",
         "A change names its thresholds first, is tried on retained replays, and can be taken"
         " back with everything that came of it.",
+    ),
+    Claim(
+        "goalfymax:reuse",
+        "xp_store",
+        "Whether packs help is said from tasks that were held out by lot, or not at all.",
     ),
     Claim(
         "goalfymax:dialogue",

@@ -36,8 +36,10 @@ from repertory.xp_store import (
     open_pack_store,
 )
 from repertory.xp_store.recall import words
+from tests.claims import claim
 
 ADMITTED = Gates(True, True, True, 1.0, 12)
+
 MakeDraft = Callable[..., PackDraft]
 OpenStore = Callable[..., AbstractAsyncContextManager[PackStore]]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -260,8 +262,9 @@ async def test_one_story_told_often_does_not_fill_the_answer(
     assert varied[0].pack.goal == query
 
 
+@claim("dmm:inhibition")
 async def test_an_answer_explains_itself(open_store: OpenStore, make_draft: MakeDraft) -> None:
-    """Ours: the words that led, the way the vectors were searched, and why there is no answer."""
+    """Paper: DMM's inhibition; the words that led, the way of the search, and why none is given."""
     async with open_store() as store:
         await store.record(make_draft("post the invoice of Acme"))
         await store.wait_indexed()

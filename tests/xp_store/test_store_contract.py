@@ -21,6 +21,7 @@ from repertory.xp_store import (
     import_packs,
     open_store,
 )
+from tests.claims import claim
 
 MakeDraft = Callable[..., PackDraft]
 ANYTHING = Floor(cosine=-1.0, overlap=0.0)
@@ -107,6 +108,7 @@ async def test_uses_are_counted_and_shown(store: PackStore, make_draft: MakeDraf
     assert (family.recalled, family.used, family.with_packs.tasks) == (1, 1, 1)
 
 
+@claim("goalfymax:reuse")
 async def test_the_same_question_in_both_arms_says_whether_a_pack_helped(
     store: PackStore, make_draft: MakeDraft
 ) -> None:
