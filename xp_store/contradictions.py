@@ -5,25 +5,30 @@ from collections.abc import Sequence
 
 from .scope import Scope, admitted, marks
 
-_PAIRS = (
-    "SELECT a.row_id, b.row_id FROM xp_pack a"
-    " JOIN xp_edge e ON e.rel = 'contradicts' AND e.{own} = a.digest"
-    " JOIN xp_pack b ON b.digest = e.{other} AND b.tenant = a.tenant AND b.current = 1"
-    " WHERE a.row_id IN ({marks})"
-)
-
 
 def contradicting(
     connection: sqlite3.Connection, rows: Sequence[int], scope: Scope
 ) -> dict[int, list[int]]:
     """For each of `rows`, the packs in scope that contradict it, whichever of them said so."""
-    found: dict[int, list[int]] = {}
-    for own, other in (("parent", "child"), ("child", "parent")):
-        sql = _PAIRS.format(own=own, other=other, marks=marks(rows))
-        for row, opponent in connection.execute(sql, rows):
-            if opponent not in found.setdefault(row, []):
-                found[row].append(opponent)
-    opponents = list({each for pair in found.values() for each in pair})
-    allowed = admitted(connection, "row_id", opponents, scope)
-    kept = {row: [each for each in pair if each in allowed] for row, pair in found.items()}
-    return {row: pair for row, pair in kept.items() if pair}
+    own = dict(
+        connection.execute(
+            f"SELECT digest, row_id FROM xp_pack WHERE row_id IN ({marks(rows)})", rows
+        )
+    )
+    digests = list(own)
+    # Step by step, since SQLite would walk the whole tenant for a join of the three.
+    pairs: set[tuple[str, str]] = set()
+    for end in ("parent", "child"):
+        found = connection.execute(
+            f"SELECT parent, child FROM xp_edge WHERE {end} IN ({marks(digests)})"
+            " AND +rel = 'contradicts'",
+            digests,
+        )
+        for parent, child in found:
+            pairs.add((parent, child) if end == "parent" else (child, parent))
+    allowed = admitted(connection, "digest", list({other for _, other in pairs}), scope)
+    opponents: dict[int, list[int]] = {}
+    for mine, other in sorted(pairs):
+        if other in allowed and allowed[other] not in opponents.setdefault(own[mine], []):
+            opponents[own[mine]].append(allowed[other])
+    return {row: each for row, each in opponents.items() if each}
