@@ -80,7 +80,7 @@ def marked(text: str, marks: Sequence[_Mark]) -> Markup:
         for mark in (m for m in marks if m.start == left):
             parts.append(
                 Markup('<a class="back" id="{}" href="#{}" title="back to {}">{}</a>').format(
-                    mark.id, mark.back, mark.back, mark.back
+                    mark.id, mark.back, mark.back, mark.back.rpartition("-")[2]
                 )
             )
         inside = any(m.start <= left and right <= m.end for m in marks)
