@@ -95,23 +95,19 @@ class CarriedLink:
         reads the task's events, so a wait of hours holds no request for long.
         """
         task: Task | None = None
-        try:
-            with patience(call):
-                response = _parsed(
-                    SendMessageResponse, await self._ask(SEND_MESSAGE, request.wire(), call)
-                )
-                task, wants = response.task, request.configuration
-                if task is None or _settled(task) or (wants and wants.return_immediately):
-                    return response
-                settled = await self._until_settled(task, call)
-                if wants and wants.history_length is not None:
-                    asked = GetTaskRequest(id=task.id, history_length=wants.history_length)
-                    settled = await self.get_task(asked, call)
-                return SendMessageResponse(task=settled)
-        except DeadlineExceededError as error:
-            if "task_id" in error.facts or "state" in error.facts:
-                raise
-            raise await self._what_became(request.message, task, call) from error
+        with anyio.move_on_after(call.seconds_left()):
+            response = _parsed(
+                SendMessageResponse, await self._ask(SEND_MESSAGE, request.wire(), call)
+            )
+            task, wants = response.task, request.configuration
+            if task is None or _settled(task) or (wants and wants.return_immediately):
+                return response
+            settled = await self._until_settled(task, call)
+            if wants and wants.history_length is not None:
+                asked = GetTaskRequest(id=task.id, history_length=wants.history_length)
+                settled = await self.get_task(asked, call)
+            return SendMessageResponse(task=settled)
+        raise await self._what_became(request.message, task, call)
 
     async def _what_became(
         self, message: Message, task: Task | None, call: Call
