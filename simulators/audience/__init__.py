@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .agents import Analyst, Explorer, Moderator, Writer
     from .analysis import Heard, analyze
-    from .bradley_terry import bradley_terry
     from .candidates import Candidate, expected_count
     from .comparing import Bench, Choice, Pair, all_pairs, consistency, sorted_pairs
     from .corpus import Corpus, load_corpus
@@ -47,7 +46,6 @@ _MODULE_OF = {
     "Writer": "agents",
     "all_pairs": "comparing",
     "analyze": "analysis",
-    "bradley_terry": "bradley_terry",
     "consistency": "comparing",
     "embedded": "training",
     "expected_count": "candidates",
@@ -90,7 +88,6 @@ __all__ = [
     "Writer",
     "all_pairs",
     "analyze",
-    "bradley_terry",
     "consistency",
     "embedded",
     "expected_count",

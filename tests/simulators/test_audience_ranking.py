@@ -5,8 +5,8 @@ from math import log2
 import numpy as np
 import pytest
 
-from repertory.simulators.audience import Choice, Pair, ScoredBench, all_pairs, bradley_terry, rank
-from repertory.simulators.audience.bradley_terry import win_matrix
+from repertory.simulators.audience import Choice, Pair, ScoredBench, all_pairs, rank
+from repertory.simulators.audience.bradley_terry import bradley_terry, win_matrix
 from repertory.simulators.audience.comparing import (
     Bench,
     consistency,
