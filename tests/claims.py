@@ -55,6 +55,8 @@ SYSTEMS = (
     System("evocua", "EvoCUA", "its digest, its own text could not be had"),
     System("dmm", "DMM-Gov", "Memory in LLMs: governance of what is remembered"),
     System("together", "Stronger Together", "its abstract, and the texts of the RAIL licences"),
+        "habd", "HABD", "how agents behave, Zhang et al. 2025; its formulas are left open there"
+    ),
     System("otp", "Erlang/OTP", "the supervisor's documentation"),
     System("otel", "OpenTelemetry", "the conventions for generative AI, in development"),
 )
@@ -403,6 +405,51 @@ CLAIMS = (
         "xpeerd:reproducible",
         "simulators",
         "The same manuscript and profile give the same bytes, also after a kill.",
+    ),
+    Claim(
+        "habd:stages",
+        "simulators",
+        "What an actor does is measured at each stage of the network behavior lifecycle, and a stage that a log lacks is named.",
+    ),
+    Claim(
+        "habd:null",
+        "simulators",
+        "An automaton among clerks is found against the clerks' own null, by role, and no clerk is accused.",
+    ),
+    Claim(
+        "habd:labels",
+        "simulators",
+        "Labels without meaning give no preference to either side, and no verdict.",
+    ),
+    Claim(
+        "habd:plans",
+        "simulators",
+        "What was planned is held against what was done, and predicts which real runs succeed.",
+    ),
+    Claim(
+        "habd:choices",
+        "simulators",
+        "Loss aversion, weighting and consistency of known choosers are recovered, and an agent can be asked for them.",
+    ),
+    Claim(
+        "habd:supervisor",
+        "simulators",
+        "An agent watches the others over A2A, names measure, null and p, and its hold stops an action until a person decides.",
+    ),
+    Claim(
+        "habd:traced",
+        "runtime",
+        "Every ruling on an action is a span of its own.",
+    ),
+    Claim(
+        "habd:switching",
+        "simulators",
+        "An attacker who switches profiles misleads the profiler; by how much is measured.",
+    ),
+    Claim(
+        "habd:evidence",
+        "simulators",
+        "A verdict's evidence is a chain of hashes that shows whatever is altered, taken out or moved.",
     ),
 )
 

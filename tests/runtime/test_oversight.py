@@ -12,6 +12,7 @@ from repertory.runtime.errors import ManifestError
 from repertory.runtime.manifest import parse_manifest
 from repertory.runtime.spans import SpanRow, load_spans
 from repertory.xp_store import open_database
+from tests.claims import claim
 
 AGENTS = """network: watched
 embedder: {engine: hash}
@@ -99,6 +100,7 @@ async def test_the_supervisor_sees_spans_plans_and_actions_of_the_others_only(
     assert not any(name.startswith("oversee") for name in told)
 
 
+@claim("habd:supervisor")
 async def test_a_hold_stops_the_action_and_asks_a_person(tmp_path: Path) -> None:
     """Ours: a hold is the policy's question; refusing it denies the action, approving lets it go."""
     with fail_after(20):
@@ -115,6 +117,7 @@ async def test_a_hold_stops_the_action_and_asks_a_person(tmp_path: Path) -> None
                 assert (await network.task(task_id)).status.state is end
 
 
+@claim("habd:traced")
 async def test_every_ruling_on_an_action_is_traced(tmp_path: Path) -> None:
     """Ours: who watches is watched: verdict, measure, null and p are a span of their own."""
     async with _open(tmp_path, _guard([], "flag")) as network:

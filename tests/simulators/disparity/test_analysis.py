@@ -9,6 +9,7 @@ from repertory.simulators.disparity.events import Event, EventColumns, EventTabl
 from repertory.simulators.disparity.labels import Labels
 from repertory.simulators.disparity.null import tail_p
 from repertory.simulators.disparity.synthetic import Office, office, renewal
+from tests.claims import claim
 
 FAST = Settings(draws=60)
 
@@ -32,6 +33,7 @@ def _verdicts(analysis: Analysis) -> Counter[tuple[str, str]]:
     return Counter((a.name.split()[0], a.verdict) for a in analysis.actors)
 
 
+@claim("habd:null")
 def test_the_automaton_of_an_office_is_found_and_no_clerk_is_accused(log: EventTable) -> None:
     """Ours: clerks of four roles, four of them on night shift; one automaton has no role peers."""
     found = analyze(log, _clerks(log), FAST)
@@ -90,6 +92,7 @@ def _mixed(seed: int) -> EventTable:
     return _table(events)
 
 
+@claim("habd:labels")
 def test_true_labels_separate_and_shuffled_ones_do_not() -> None:
     """Ours: permuted labels give an AUC about .5, and no verdict but indeterminate."""
     table = _mixed(0)

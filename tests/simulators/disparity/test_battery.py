@@ -6,6 +6,7 @@ import pytest
 from typer.testing import Result
 
 from repertory.simulators.disparity.battery import Item, battery, battery_result
+from tests.claims import claim
 
 ITEMS = battery(40, seed=1)
 
@@ -65,6 +66,7 @@ def test_an_agent_that_says_nothing_is_told_so() -> None:
     assert any("always gave the same letter" in line for line in first.sentences())
 
 
+@claim("habd:choices")
 def test_the_battery_is_put_to_an_agent_of_a_network(
     tmp_path: Path, command: Callable[..., Result]
 ) -> None:

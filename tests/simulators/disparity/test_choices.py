@@ -19,10 +19,12 @@ from repertory.simulators.disparity.choices import (
     prospect_value,
 )
 from repertory.simulators.disparity.choosers import chooser, gambles
+from tests.claims import claim
 
 PROBLEMS = gambles(6000)
 
 
+@claim("habd:choices")
 @pytest.mark.parametrize(
     "known",
     [Prospect(1.0, 1.0, 1.0, 1.0, 10.0), Prospect(0.88, 0.88, 2.25, 0.65, 10.0)],

@@ -6,6 +6,7 @@ import pytest
 
 from repertory.simulators import SimulatorInputError
 from repertory.simulators.disparity.evidence import evidence_pack, load_pack, pack_problems
+from tests.claims import claim
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -32,6 +33,7 @@ def _contents(pack: dict[str, object]) -> list[tuple[str, str, object]]:
     return [(e["verb"], e["reason"], e["content"]) for e in entries[1:]]
 
 
+@claim("habd:evidence")
 @pytest.mark.parametrize(
     ("harm", "told"),
     [

@@ -4,6 +4,7 @@ from repertory.simulators.disparity.events import Event, EventColumns, EventTabl
 from repertory.simulators.disparity.lifecycle import stage_notes, stages_of
 from repertory.simulators.disparity.spans import STAGES, stage_named
 from repertory.simulators.disparity.synthetic import Office, office
+from tests.claims import claim
 
 FAST = Settings(n_min=50, draws=40)
 
@@ -14,6 +15,7 @@ def _table(events: list[Event]) -> EventTable:
     return columns.table()
 
 
+@claim("habd:stages")
 def test_every_actor_is_measured_at_every_stage_that_he_is_seen_at() -> None:
     """Paper: arXiv 2508.14415: the six stages of the network behavior lifecycle."""
     events = [

@@ -10,6 +10,7 @@ from repertory.simulators.disparity.plans import compare, plan_values, plans_of
 from repertory.simulators.disparity.spans import events_of_spans
 from repertory.simulators.disparity.trajectories import load_trajectories, pass_hat
 from repertory.simulators.statistics import auc
+from tests.claims import claim
 
 
 def test_a_plan_is_compared_as_a_set_and_as_a_sequence() -> None:
@@ -81,6 +82,7 @@ _STEPS = ["SendMessage desk", "SendMessage desk"]
 _SENT = {"a2a.method.name": "SendMessage"}
 
 
+@claim("habd:plans")
 def test_plan_against_action_predicts_the_reward_of_real_runs(data_folder: Path) -> None:
     """Paper: tau-bench (arXiv 2406.12045): pass^k by its formula; F1 of plan and action tells success."""
     runs = load_trajectories(data_folder / "taubench" / "airline_trajectories.json.gz")

@@ -17,6 +17,7 @@ from repertory.simulators.disparity.profiling import (
     judge,
     session,
 )
+from tests.claims import claim
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ def test_sessions_are_the_same_again_and_in_order_of_time() -> None:
     assert switched.isdisjoint(a.identity for a in session("profile-switching", 3)[SWITCH:])
 
 
+@claim("habd:switching")
 def test_switching_profiles_misleads_attribution(results: list[SessionResult]) -> None:
     """Paper: arXiv 2508.14415: an attacker who switches profiles misleads who profiles him."""
     by_name = {p.policy: p for p in by_policy(results)}

@@ -15,6 +15,7 @@ from repertory.simulators.disparity import Supervisor
 from repertory.simulators.disparity.baseline import Watch
 from repertory.simulators.disparity.events import Event
 from repertory.simulators.disparity.supervisor import load_baselines, save_baselines
+from tests.claims import claim
 
 USUAL = ("search", "chat", "read", "chat", "post", "mail")
 
@@ -169,6 +170,7 @@ class Desk(Agent):
         await turn.complete("yes")
 
 
+@claim("habd:supervisor")
 async def test_a_live_agent_that_begins_to_loop_is_held_before_its_next_action(
     tmp_path: Path,
 ) -> None:
