@@ -55,6 +55,7 @@ SYSTEMS = (
     System("evocua", "EvoCUA", "its digest, its own text could not be had"),
     System("dmm", "DMM-Gov", "Memory in LLMs: governance of what is remembered"),
     System("together", "Stronger Together", "its abstract, and the texts of the RAIL licences"),
+    System(
         "habd", "HABD", "how agents behave, Zhang et al. 2025; its formulas are left open there"
     ),
     System("otp", "Erlang/OTP", "the supervisor's documentation"),

@@ -237,7 +237,10 @@ class _Judge:
             return "indeterminate", f"{count} events are fewer than {self.settings.n_min}"
         there = [d for d in told if d.told]
         if not there:
-            return "indeterminate", "; ".join(sorted({d.reason for d in told}))
+            reasons = dict.fromkeys(d.reason for d in told)
+            # That a log has no plans or choices is the least of what it lacks then.
+            about = [r for r in reasons if not r.startswith("the log has no")]
+            return "indeterminate", "; ".join(about or reasons)
         apart = [d for d in there if d.adjusted <= self.settings.alpha]
         if apart:
             worst = min(apart, key=lambda d: d.adjusted)

@@ -82,6 +82,10 @@ def _add_logs(disparity: typer.Typer, runner: Runner) -> None:
         store: Annotated[
             str, typer.Option("--store", help="A store's URL in place of the manifest's.")
         ] = "",
+        events: Annotated[
+            Path | None,
+            typer.Option("--events", help="Write the events as they were read, JSON lines."),
+        ] = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
         """Judge every actor of a log against its humans, and write the report's pages."""
@@ -97,6 +101,7 @@ def _add_logs(disparity: typer.Typer, runner: Runner) -> None:
             _columns(column or []),
             stream,
             store,
+            events,
         )
         report = inquire(inquiry, runner)
         if as_json:

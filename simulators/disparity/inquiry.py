@@ -3,26 +3,29 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from repertory.simulators.commands import Runner
 from repertory.simulators.errors import SimulatorInputError
+from repertory.simulators.pages import Site
 
 from .analysis import Settings, analyze, analyze_profiles
 from .choices import choice_values, load_choices, patterns
 from .drift import drifts
-from .events import EventColumns
+from .events import EventColumns, EventTable
 from .labels import Labels, load_labels
 from .lifecycle import stage_notes, stages_of
 from .measures import Values
 from .plans import plan_values, plans_of
 from .readers import finished, read_events
-from .report import INDEX, RESULT, Report, write_report
+from .report import INDEX, RESULT, TEMPLATES, Report, write_report
 from .spans import events_of_spans
 from .streaming import read_stream
 
@@ -42,6 +45,7 @@ class Inquiry:
     columns: Mapping[str, str]
     stream: bool = False
     store: str = ""
+    events: Path | None = None
 
 
 def inquire(inquiry: Inquiry, runner: Runner) -> Report:
@@ -69,6 +73,8 @@ def _whole(inquiry: Inquiry, labels: Labels | None, runner: Runner) -> Report:
         else:
             columns.extend(read_events(path, columns.notes, columns=inquiry.columns))
     table = finished(columns, ", ".join(str(path) for path in inquiry.logs))
+    if inquiry.events is not None:
+        write_events(table, inquiry.events)
     plans = plans_of(table)
     extra: dict[str, Values] = plan_values(plans, inquiry.settings.draws, inquiry.settings.seed)
     told: list[str] = []
@@ -97,6 +103,28 @@ def _whole(inquiry: Inquiry, labels: Labels | None, runner: Runner) -> Report:
         plans,
         choices=told,
     )
+
+
+def write_events(table: EventTable, path: Path) -> None:
+    """Write a table's events as JSON lines, in order of time, that `read_events` reads again.
+
+    Raises:
+        SimulatorError: The file cannot be written.
+    """
+    lines = []
+    for row in np.argsort(table.time, kind="stable"):
+        event = table.event(int(row))
+        said = event._asdict().items()
+        plain = {key: value for key, value in said if value is not False and value != ""}
+        del plain["zone"]
+        ahead = timezone(timedelta(seconds=event.zone))
+        plain["time"] = datetime.fromtimestamp(event.time, ahead).isoformat()
+        if event.end > event.time:
+            plain["end"] = datetime.fromtimestamp(event.end, ahead).isoformat()
+        else:
+            del plain["end"]
+        lines.append(json.dumps(plain, ensure_ascii=False))
+    Site(path.parent, TEMPLATES).write({path.name: "\n".join(lines) + "\n"})
 
 
 def _streamed(inquiry: Inquiry, labels: Labels | None) -> Report:

@@ -26,6 +26,8 @@ FEWEST_PEERS = 8
 _TAIL_FROM = 20
 _TAIL_SHARE = 0.2
 _LIGHTEST, _HEAVIEST = 0.1, 0.5
+# Some dozens of humans say nothing of what one in more than this many would do.
+_LEAST = 1e-5
 # Of more humans than this, so many are left out in turn.
 _MOST_LEFT_OUT = 300
 
@@ -179,8 +181,8 @@ def tail_p(observed: Counts, null: Counts, *, tail: bool = True) -> float:
 
     By rank, (1 + as far out) / (1 + humans). Beyond the largest human of 20 or more
     the rank says no more than that, and a generalized Pareto tail over the upper
-    fifth takes over, fitted by moments with its shape held within .1 to .5. tail:
-    False keeps the rank.
+    fifth takes over, fitted by moments with its shape held within .1 to .5, never
+    below 1e-5. tail: False keeps the rank.
     """
     rank = permutation_p(0.0, null - observed)
     typical = float(np.median(observed))
@@ -198,4 +200,5 @@ def tail_p(observed: Counts, null: Counts, *, tail: bool = True) -> float:
         shape = float(np.clip((1 - mean**2 / variance) / 2, _LIGHTEST, _HEAVIEST))
     scale = mean * (1 - shape)
     share = count / len(ordered)
-    return float(min(rank, share * (1 + shape * (typical - start) / scale) ** (-1 / shape)))
+    far = share * (1 + shape * (typical - start) / scale) ** (-1 / shape)
+    return float(min(rank, max(far, _LEAST)))
