@@ -14,6 +14,7 @@ import os
 import resource
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -276,7 +277,8 @@ def _logs(folder: Path) -> list[tuple[Path, Labels | None]]:
 
 def _is_log(path: Path) -> bool:
     try:
-        return next(read_events(path, []), None) is not None
+        first = islice(read_events(path, []), 100)
+        return any(e.actor and e.action and e.time == e.time for e in first)
     except (ValueError, OSError):
         return False
 
