@@ -224,7 +224,7 @@ def offices(quick: bool) -> Table:
 
 def choosers() -> Table:
     """Known choosers: are their parameters recovered?"""
-    problems = gambles(6000)
+    problems = gambles(20_000)
     found: Table = {}
     for lambda_ in (1.0, 2.25):
         known = Prospect(0.88, 0.88, lambda_, 0.7, 10.0)
