@@ -52,6 +52,12 @@ FAILED = frozenset(
 """Outcomes that count as failure, in small letters; whatever begins with 'error' does too."""
 
 
+def actor_named(word: str) -> str:
+    """An actor's name as a log or a label writes it; 112.0, as tables write numbers, is 112."""
+    whole = word.removesuffix(".0")
+    return whole if whole.isdigit() else word
+
+
 def is_failure(outcome: str) -> bool:
     """Whether a log's word for an outcome means that the action failed."""
     word = outcome.lower()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from repertory.simulators.errors import SimulatorInputError
 
-from .events import EventTable
+from .events import EventTable, actor_named
 
 HUMANS = frozenset({"human", "person", "clerk", "employee", "0", "false", "user"})
 AGENTS = frozenset({"agent", "bot", "automaton", "automated", "machine", "system", "1", "true"})
@@ -69,7 +69,7 @@ def load_labels(path: Path) -> Labels:
         rows = rows[1:]
     kinds, roles = {}, {}
     for number, row in enumerate(rows, 1):
-        name = _cell(row, actor)
+        name = actor_named(_cell(row, actor))
         if not name:
             continue
         kinds[name] = _kind(_cell(row, kind) if kind is not None else "human", path, number)

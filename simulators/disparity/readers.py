@@ -16,7 +16,7 @@ import orjson
 
 from repertory.simulators.errors import SimulatorInputError
 
-from .events import Event, EventColumns, EventTable
+from .events import Event, EventColumns, EventTable, actor_named
 from .spans import events_of_spans, rows_of_otlp, stage_named
 from .times import read_time
 from .xes import read_xes
@@ -273,7 +273,7 @@ def _event_of(found: Mapping[str, Any], row: Any) -> Event:
         action = f"{action}+{transition}"
     stage = said("stage")
     return Event(
-        said("actor"),
+        actor_named(said("actor")),
         time,
         action,
         said("object"),

@@ -156,6 +156,15 @@ def test_another_column_can_be_named(tmp_path: Path) -> None:
     assert load_events([path], columns={"actor": "wer"}).actors == ("ana",)
 
 
+def test_a_number_is_one_actor_however_a_table_writes_it(tmp_path: Path) -> None:
+    """Ours: tables with gaps in a column of numbers write 112 as 112.0."""
+    log = "actor,time,action\n112.0,5,x\n112,6,x\nv1.0,7,x\n"
+    table = load_events([_write(tmp_path, "log.csv", log)])
+    labels = load_labels(_write(tmp_path, "l.csv", "actor,label\n112.0,bot\n"))
+    assert table.actors == ("112", "v1.0")
+    assert labels.agents == {"112"}
+
+
 def test_labels_say_who_is_human_and_what_fits_no_actor(tmp_path: Path) -> None:
     """Ours: a list of names is a list of humans; unknown words are refused, unknown actors told."""
     plain = load_labels(_write(tmp_path, "humans.csv", "r0\nr1\nnobody\n"))
