@@ -32,7 +32,7 @@ from repertory.protocol import (
     TaskStatusUpdateEvent,
     agent_message,
 )
-from repertory.xp_store import PackForgottenError
+from repertory.xp_store import DraftInvalidError, PackForgottenError
 
 from .errors import did_you_mean, listed
 from .mailbox import Mailbox
@@ -364,7 +364,12 @@ class AgentHost:
             "quarantined" if decision.verb == "ask" else "candidate"
         )
         draft = pack_draft(self, turn, record, state, message, status=status)
-        unit = self.network.packs.unit(draft)
+        try:
+            unit = self.network.packs.unit(draft)
+        except DraftInvalidError as error:
+            # The task must end all the same; what it did is in the journal.
+            _log.warning("task %s leaves no pack: %s", record.id, error)
+            return None
 
         def write(connection: Any) -> None:
             try:

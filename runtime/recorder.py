@@ -44,6 +44,8 @@ _ACTION_KIND = {
 }
 # What one step keeps of a long observation, in characters.
 _OBSERVATION = 4000
+# The longest text of what a step asked for; attachments are known by their digest.
+_ASKED = 16_000
 _GOAL = 400
 # And of what was known before it.
 _STATE = 400
@@ -129,20 +131,33 @@ def _step(step: StepRecord, agent: str, state: str, tried: Sequence[StepRecord])
                 "action": {
                     "kind": _ACTION_KIND[each.kind],
                     "name": each.name,
-                    "args": each.request,
+                    "args": _kept(each.request),
                 },
                 "observation": _text(each.result)[:_STATE],
                 "source": "real",
             }
             for each in tried
         ),
-        action={"kind": _ACTION_KIND[step.kind], "name": step.name, "args": step.request},
+        action={"kind": _ACTION_KIND[step.kind], "name": step.name, "args": _kept(step.request)},
         observation=_text(step.result)[:_OBSERVATION],
         at=datetime.fromtimestamp(step.started_at, UTC),
         agent=agent,
         is_error=step.is_error,
         span_id=step.span_id,
     )
+
+
+def _kept(asked: Any) -> Any:
+    """What a step asked for, with each very long text in it as its digest and length."""
+    if isinstance(asked, str):
+        if len(asked) <= _ASKED:
+            return asked
+        return f"sha256:{sha256(asked.encode()).hexdigest()} of {len(asked)} characters"
+    if isinstance(asked, Mapping):
+        return {key: _kept(value) for key, value in asked.items()}
+    if isinstance(asked, (list, tuple)):
+        return [_kept(value) for value in asked]
+    return asked
 
 
 def _claims(done: list[StepRecord], acted: list[StepRecord]) -> Iterator[Claim]:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +306,46 @@ async def test_a_finished_task_leaves_a_pack_with_why_how_and_check(tmp_path: Pa
 
 
 @claim("goalfymax:dialogue")
+async def test_an_attachment_of_megabytes_is_kept_in_a_pack_by_its_digest(tmp_path: Path) -> None:
+    """Ours: a pack says which file was handed on, and does not hold it."""
+    sheet = "x" * 5_000_000
+
+    class Clerk(Agent):
+        async def handle(self, turn: Turn) -> None:
+            await turn.ask("reader", {"name": "plan.txt", "sheet": sheet})
+
+    class Reader(Agent):
+        async def handle(self, turn: Turn) -> None:
+            await turn.complete("read")
+
+    agents = "  clerk: {model: m, peers: [reader], memory: {family: c}}\n  reader: {model: m}\n"
+    kinds = {"clerk": Clerk, "reader": Reader}
+    async with _network(tmp_path, agents, kinds, Calls()) as network:
+        with fail_after(20):
+            task = await network.ask("clerk", "read the plan")
+        assert task.status.state is TaskState.COMPLETED
+        (pack,) = await network.packs.find(family="c")
+        (step,) = await network.packs.steps(pack)
+    kept = str(step.action["args"])
+    assert "plan.txt" in kept
+    assert f"sha256:{sha256(sheet.encode()).hexdigest()} of 5000000 characters" in kept
+
+
+async def test_a_task_ends_also_when_no_pack_can_be_made_of_it(tmp_path: Path) -> None:
+    """Ours: what is too large to be learned from is done all the same, and said in the log."""
+
+    class Clerk(Agent):
+        async def handle(self, turn: Turn) -> None:
+            await turn.complete("y" * 5_000_000)
+
+    agents = "  clerk: {model: m, memory: {family: c}}\n"
+    async with _network(tmp_path, agents, {"clerk": Clerk}, Calls()) as network:
+        with fail_after(20):
+            task = await network.ask("clerk", "write a great deal")
+        assert task.status.state is TaskState.COMPLETED
+        assert await network.packs.find(family="c") == []
+
+
 async def test_a_conversation_is_remembered_within_its_context(tmp_path: Path) -> None:
     """Spec: A2A 1.0 contextId; short-term memory with a bound."""
     calls = Calls()

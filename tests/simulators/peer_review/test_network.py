@@ -90,7 +90,7 @@ async def test_the_network_says_what_the_function_says_and_every_step_is_traced_
     with sqlite3.connect(next((tmp_path / ".repertory").glob("*.db"))) as store:
         packs = {family for (family,) in store.execute("SELECT family FROM xp_pack")}
         spans = {name for (name,) in store.execute("SELECT name FROM span")}
-    assert packs == set(STEPS) - {"desk"}
+    assert packs == set(STEPS)
     assert {f"invoke_agent {step}" for step in STEPS} <= spans
 
 
