@@ -255,6 +255,8 @@ def agreement(
 
     Ratings of one audience are compared with its scores, others with the overall ones.
     noise_corrected: Pearson's r over the root of the raters' split-half reliability.
+    pick_rating, baseline_rating: people's mean of the best scored candidate that is no
+    baseline, and of the baselines and the draft; None where no such one was rated.
     """
     place = {each.id: i for i, each in enumerate(candidates)}
     row = {each.audience: k for k, each in enumerate(heard)}
@@ -272,6 +274,9 @@ def agreement(
     reliability = _reliability(rated)
     r = pearson(scores, people)
     corrected = r / np.sqrt(reliability) if reliability > 0 else float("nan")
+    plain = [candidates[place[each.candidate]].origin in _BASELINES for each in rated]
+    picked = [(s, p) for s, p, base in zip(scores, people, plain, strict=True) if not base]
+    beside = [p for p, base in zip(people, plain, strict=True) if base]
     return {
         "rated": len(rated),
         "pearson": correlation(scores, people, kind="pearson").as_dict(),
@@ -282,6 +287,8 @@ def agreement(
         "noise_corrected": _number(float(corrected)),
         "best_rated": rated[int(np.argmax(people))].candidate,
         "best_scored": rated[int(np.argmax(scores))].candidate,
+        "pick_rating": max(picked)[1] if picked else None,
+        "baseline_rating": float(np.mean(beside)) if beside else None,
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -172,7 +173,28 @@ def _agreement(results: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"Agreement with people above {_HIGH}: {judge} of {len(rated)} scenarios"
         f" ({share.low:.0%} to {share.high:.0%}), by length alone {length}; the best scored was"
-        f" the best rated in {best}."
+        f" the best rated in {best}.{_against_baselines(rated)}"
+    )
+
+
+def _against_baselines(rated: Sequence[Mapping[str, Any]]) -> str:
+    """How often people preferred the pick to the baselines: sign test, and Wilcoxon's by ranks."""
+    from scipy.stats import binomtest, wilcoxon
+
+    gaps = [
+        each["pick_rating"] - each["baseline_rating"]
+        for each in rated
+        if each["pick_rating"] is not None and each["baseline_rating"] is not None
+    ]
+    apart = [gap for gap in gaps if gap]
+    if not apart:
+        return ""
+    won = sum(gap > 0 for gap in apart)
+    sign = float(binomtest(won, len(apart)).pvalue)
+    ranks = float(np.asarray(wilcoxon(apart))[1])
+    return (
+        f" People rated the pick above the mean of the baselines in {won} of {len(apart)}"
+        f" (sign test p = {sign:.3f}, Wilcoxon p = {ranks:.3f})."
     )
 
 

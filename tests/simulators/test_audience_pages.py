@@ -216,6 +216,17 @@ def test_several_scenarios_have_an_index_and_folders_of_their_own(
     assert said == []
 
 
+def test_over_scenarios_the_pick_is_tested_against_the_baselines(tmp_path: Path) -> None:
+    """Ours: people's 6 for the pick against 2.5 for the draft, in each of three scenarios."""
+    write_reports(tmp_path, [result(), result("Second"), result("Third")])
+    told = (tmp_path / "index.html").read_text("utf-8")
+    assert "above 0.6: " in told
+    assert (
+        "above the mean of the baselines in 3 of 3 (sign test p = 0.250, Wilcoxon p = 0.250)"
+        in told
+    )
+
+
 def test_a_report_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """Ours: a file where a folder should be."""
     (tmp_path / "out").write_text("")
