@@ -137,7 +137,7 @@ async def test_no_canary_gets_out_unless_content_is_asked_for(
             kept = await network.journal.database.read(spans)
     sent = b"".join(received)
     assert b"execute_tool desk.add" in sent
-    secret = key.rsplit("_", 1)[1]
+    secret = key.split("_", 2)[2]
     # What the HTTP client of this very test logs is the test's own.
     logged = "\n".join(
         record.getMessage() for record in caplog.records if not record.name.startswith("http")
