@@ -4,6 +4,7 @@ One process owns a journal; others read it and leave commands in it. What runs a
 task is in `turn`, what decides who runs when is in `mailbox`.
 """
 
+import asyncio
 import fcntl
 import os
 import sqlite3
@@ -38,6 +39,8 @@ from .record import QUESTION_KEY, WAITING_KEY, TaskRecord, state_of
 from .tables import CommandRow, EventRow, JournalTable, StepRow, TaskRow
 
 _DIALECT = sqlite_dialect.dialect()
+# Events of one task that may wait to be written with what follows them.
+_MOST_HELD = 64
 # Seconds between the tries to own a journal; on a worker thread.
 _LOCK_PAUSES = (0.02, 0.05, 0.1)
 
@@ -188,11 +191,61 @@ def _load(
     return None if row is None else _load_events(connection, _record_of(row))
 
 
+def _staged(record: TaskRecord, events: Sequence[StreamResponse]) -> list[NumberedEvent]:
+    """Number events that are about to be journaled, all or none."""
+    before, state = record.staged, record.state
+    try:
+        numbered = [record.stage(event) for event in events]
+    except Exception:
+        record.staged, record.state = before, state
+        raise
+    for event in events:
+        record.text = _text_of(event) or record.text
+        record.park = _park_of(event, record.park)
+    return numbered
+
+
+def _written(
+    record: TaskRecord,
+    numbered: Sequence[NumberedEvent],
+    also: Callable[[sqlite3.Connection], Any] | None,
+) -> Callable[[sqlite3.Connection], None]:
+    """What writes staged events of a task, and where it stands after them."""
+    at = record.updated_at = time()
+    before = numbered[0].sequence - 1
+    rows = [(record.id, n.sequence, at, _dump(n.event.wire())) for n in numbered]
+    change = (
+        record.now.value,
+        record.staged,
+        int(is_terminal(record.now)),
+        record.park,
+        record.text,
+        at,
+        record.id,
+        before,
+    )
+
+    def unit(connection: sqlite3.Connection) -> None:
+        if not connection.execute(_MOVE_TASK, change).rowcount:
+            raise StaleTaskError(
+                f"task {record.id} was changed by another process after event {before}",
+                task_id=record.id,
+            )
+        connection.executemany(_INSERT_EVENT, rows)
+        if also is not None:
+            also(connection)
+
+    return unit
+
+
 class Journal:
     """Tasks, events, steps and commands of one network. Open it with `open_journal`."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        # What `emit` has yet to write, and who writes it; None until that begins.
+        self._held: dict[str, list[NumberedEvent]] = {}
+        self._flushing: dict[str, asyncio.Future[None] | None] = {}
 
     # -- tasks -------------------------------------------------------------
 
@@ -243,53 +296,70 @@ class Journal:
     ) -> None:
         """Add events to a task's log, durable and then published, in one commit with `also`.
 
+        What `emit` still holds of the task goes with them.
+
         Raises:
             IllegalMoveError: An event asks for a move that the life cycle forbids.
             StaleTaskError: Another process wrote to the task meanwhile.
+            StoreError: The database refused this write, or one that `emit` had put off.
         """
-        before, state = record.staged, record.state
-        at = record.updated_at = time()
-        numbered: list[NumberedEvent] = []
-        try:
-            numbered.extend(record.stage(event) for event in events)
-        except Exception:
-            record.staged, record.state = before, state
-            raise
-        for event in events:
-            record.text = _text_of(event) or record.text
-            record.park = _park_of(event, record.park)
-        rows = [(record.id, n.sequence, at, _dump(n.event.wire())) for n in numbered]
-        change = (
-            record.now.value,
-            record.staged,
-            int(is_terminal(record.now)),
-            record.park,
-            record.text,
-            at,
-            record.id,
-            before,
-        )
-
-        def unit(connection: sqlite3.Connection) -> None:
-            if not connection.execute(_MOVE_TASK, change).rowcount:
-                raise StaleTaskError(
-                    f"task {record.id} was changed by another process after event {before}",
-                    task_id=record.id,
-                )
-            connection.executemany(_INSERT_EVENT, rows)
-            if also is not None:
-                also(connection)
-
+        record.raise_refused()
+        fresh = _staged(record, events)
+        numbered = [*self._held.pop(record.id, ()), *fresh]
+        if not numbered:
+            return
         try:
             # Published by the commit itself: a caller that is cancelled meanwhile tears no log.
-            await self.database.transact(unit, partial(record.publish, numbered))
+            await self.database.transact(
+                _written(record, numbered, also), partial(record.publish, numbered)
+            )
         except StoreError:
             if record.staged == numbered[-1].sequence:
-                record.staged, record.state = before, state
+                record.unstage()
+            record.raise_refused()
             raise
+
+    async def emit(self, record: TaskRecord, *events: StreamResponse) -> None:
+        """Add events that become durable, and then published, with what follows them, or soon.
+
+        For what an agent says on its way: nobody hears of it before it is durable, and a
+        turn that is begun anew says it again. A refusal is told by the task's next write.
+
+        Raises:
+            IllegalMoveError: An event asks for a move that the life cycle forbids.
+            StoreError: The database refused an earlier write of the task.
+        """
+        record.raise_refused()
+        held = self._held.setdefault(record.id, [])
+        held.extend(_staged(record, events))
+        if len(held) >= _MOST_HELD:
+            await self.append(record)
+        elif record.id not in self._flushing:
+            self._flushing[record.id] = None
+            asyncio.get_running_loop().call_soon(self._flush_soon, record)
+
+    def _flush_soon(self, record: TaskRecord) -> None:
+        if record.id in self._held:
+            self._flushing[record.id] = asyncio.ensure_future(self._flush(record))
+        else:
+            # It went with a write that followed at once.
+            del self._flushing[record.id]
+
+    async def _flush(self, record: TaskRecord) -> None:
+        # One write of a task at a time: what is emitted meanwhile goes together.
+        try:
+            while record.id in self._held:
+                await self.append(record)
+        except StoreError as error:
+            record.refused = error
+        finally:
+            self._flushing.pop(record.id, None)
 
     async def settle(self) -> None:
         """Return when every write begun before this call is durable and published, or refused."""
+        await asyncio.sleep(0)
+        while under_way := [task for task in self._flushing.values() if task is not None]:
+            await asyncio.wait(under_way)
         await self.database.transact(lambda connection: None)
 
     async def note_attempt(self, record: TaskRecord) -> None:

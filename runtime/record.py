@@ -70,6 +70,7 @@ class TaskRecord:
     staged: int = 0
     events: list[NumberedEvent] = field(default_factory=list)
     cancel_requested: bool = False
+    refused: Exception | None = None
     listener: "Callable[[TaskRecord, Sequence[NumberedEvent]], None] | None" = None
     _folded: Task | None = None
     _folded_to: int = 0
@@ -105,6 +106,18 @@ class TaskRecord:
             self.state = move(self.state, to)
         self.staged += 1
         return NumberedEvent(sequence=self.staged, event=event)
+
+    def unstage(self) -> None:
+        """Go back to what is published, after a write that was refused."""
+        self.staged = self.last_sequence
+        states = (state_of(numbered.event) for numbered in reversed(self.events))
+        self.state = next((state for state in states if state is not None), None)
+
+    def raise_refused(self) -> None:
+        """Tell, once, that a write which nobody waited for was refused."""
+        if self.refused is not None:
+            error, self.refused = self.refused, None
+            raise error
 
     def publish(self, events: Iterable[NumberedEvent]) -> None:
         """Show journaled events to whoever reads."""

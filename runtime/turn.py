@@ -78,6 +78,8 @@ class RunningTurn:
     ) -> None:
         self._host = host
         self._record = record
+        # What an earlier life could not write, this one says again.
+        record.refused = None
         self._span = span
         self._parent = span.traceparent
         self._effects = Effects(host.network.journal, record.id, known)
@@ -579,7 +581,7 @@ class RunningTurn:
         key = self._effects.key("report", text)
         if key not in self._emitted:
             self._emitted.add(key)
-            await self._status(TaskState.WORKING, self._say(text), {STEP_KEY: key})
+            await self._emit(self._update(TaskState.WORKING, self._say(text), {STEP_KEY: key}))
 
     async def add_artifact(self, artifact: Artifact) -> None:
         key = self._effects.key("artifact", artifact.wire())
@@ -587,7 +589,7 @@ class RunningTurn:
             return
         self._emitted.add(key)
         marks = {**(artifact.metadata or {}), **self._marks()}
-        await self._append(
+        await self._emit(
             *self._first_words(),
             StreamResponse(
                 artifact_update=TaskArtifactUpdateEvent(
@@ -741,6 +743,9 @@ class RunningTurn:
         self, *events: StreamResponse, also: Callable[[Any], Any] | None = None
     ) -> None:
         await self._host.network.journal.append(self._record, *events, also=also)
+
+    async def _emit(self, *events: StreamResponse) -> None:
+        await self._host.network.journal.emit(self._record, *events)
 
     async def _on_park(self, what: str) -> None:
         if self._record.park != what and what != "person":

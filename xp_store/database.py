@@ -285,10 +285,13 @@ class Database:
                 connection.execute("SAVEPOINT unit")
                 try:
                     job.result = job.unit(connection)
-                except Exception as error:  # noqa: BLE001 - kept for its caller
-                    # One unit's failure is its caller's alone; the batch goes on without it.
-                    connection.execute("ROLLBACK TO unit")
+                except Exception as error:
                     job.error = _translated(error, self.path)
+                    if not connection.in_transaction:
+                        # A full disk ends the whole transaction, and all units with it.
+                        raise sqlite3.OperationalError(str(error)) from error
+                    # Else one unit's failure is its caller's alone; the batch goes on without it.
+                    connection.execute("ROLLBACK TO unit")
                 connection.execute("RELEASE unit")
             connection.execute("COMMIT")
             self.batches += 1
