@@ -19,7 +19,8 @@ _GUARDED = ("id", "rev", "digest", *CONTENT, "salt", "rights_key", "retain_until
 EXTRA_DDL = (
     """CREATE VIRTUAL TABLE IF NOT EXISTS xp_fts USING fts5(
         goal, situation, why, content='', tokenize='unicode61 remove_diacritics 2')""",
-    "CREATE VIRTUAL TABLE IF NOT EXISTS xp_fts_terms USING fts5vocab(xp_fts, row)",
+    "DROP TABLE IF EXISTS xp_fts_terms",
+    "CREATE VIRTUAL TABLE IF NOT EXISTS xp_fts_places USING fts5vocab(xp_fts, instance)",
     f"""CREATE TRIGGER IF NOT EXISTS xp_pack_added AFTER INSERT ON xp_pack BEGIN
         INSERT INTO xp_fts (rowid, goal, situation, why)
         VALUES (new.row_id, new.goal, new.situation, {_CLAIMS.format(row="new")}); END""",

@@ -11,6 +11,7 @@ import sqlite3
 from functools import partial
 
 from . import recall as arms
+from .bm25 import Frequencies
 from .database import Database
 from .embedder import Embedder
 from .errors import StoreError
@@ -51,7 +52,7 @@ class Finder:
         self._floor = floor
         self._exact_limit = exact_limit
         self._rule = rule
-        self._frequencies = arms.Frequencies()
+        self._frequencies = Frequencies()
         # Scopes that were too large to be scored exactly; only a hint, and so never wrong.
         self._wide: dict[tuple[object, ...], None] = {}
 
@@ -113,7 +114,7 @@ class Finder:
         vector: Vectors | None,
         scope: Scope,
     ) -> arms.Arms:
-        terms = arms.terms_of(connection, query, self._frequencies)
+        terms = arms.terms_of(connection, query, scope.tenant, self._frequencies)
         rows: Rows | None = None
         if vector is None or scope.key not in self._wide:
             rows = rows_within(connection, scope, self._exact_limit + 1)
@@ -122,7 +123,7 @@ class Finder:
                 if len(self._wide) >= _MOST_SCOPES:
                     self._wide.clear()
                 self._wide[scope.key] = None
-        text = arms.by_words(connection, terms, scope, rows)
+        text = arms.by_words(connection, terms, scope, rows, self._frequencies)
         if vector is None:
             return arms.Arms(terms, rows, text, {})
         cosines = None if rows is None else arms.nearest(connection, rows, vector, self._cache)

@@ -21,7 +21,7 @@ from .floor import Floor
 from .hits import Candidate, Fate, Hit, Reasons
 from .index import Vectors
 from .recall import Arms, Term, words
-from .scope import Scope, marks
+from .scope import Scope, marks, trust_of
 from .tables import PACK_COLUMNS, Pack, from_row, moment
 from .trust import TrustRule
 from .vectors import VectorCache
@@ -75,7 +75,7 @@ def fuse(
         row: sum(1.0 / (K + ranked[row]) for ranked in ranks if row in ranked)
         for row in ranks[0] | ranks[1]
     }
-    trust = _trust(connection, list(fused), rule, wants.now)
+    trust = trust_of(connection, list(fused), rule, wants.now)
     best = sorted(trust, key=lambda row: (-fused[row], -trust[row], row))
     score = {row: fused[row] * (K + 1) / 2 for row in best}
     fates: dict[int, Fate] = {row: "low score" for row in best if score[row] < wants.min_score}
@@ -99,7 +99,7 @@ def fuse(
     if absent:
         # What contradicts a hit is shown with it, whatever its own rank.
         shown |= dict(_evidence(connection, absent, arms.terms, cosines, vector, cache))
-        trust |= _trust(connection, absent, rule, wants.now)
+        trust |= trust_of(connection, absent, rule, wants.now)
         for row in absent:
             score[row] = fused.setdefault(row, 0.0) * (K + 1) / 2
             fates[row] = "chosen"
@@ -233,21 +233,6 @@ def _evidence(
                 None if valid_to is None else moment(valid_to).isoformat(),
             ),
         )
-
-
-def _trust(
-    connection: sqlite3.Connection, rows: Sequence[int], rule: TrustRule, now: datetime
-) -> dict[int, float]:
-    trust: dict[int, float] = {}
-    for row, a, b, at, said_a, said_b in connection.execute(
-        "SELECT row_id, trust_a, trust_b, trust_at, opinion_a, opinion_b FROM xp_pack"
-        f" WHERE row_id IN ({marks(rows)})",
-        rows,
-    ):
-        since = moment(at) if at else None
-        kept = rule.kept(since, now)
-        trust[row] = rule.mean(rule.aged((a, b), since, now), (said_a * kept, said_b * kept))
-    return trust
 
 
 def _ranks(scores: dict[int, float]) -> dict[int, int]:

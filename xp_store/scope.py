@@ -9,15 +9,19 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .rights import Request, allowed_keys
+from .tables import moment
+from .trust import TrustRule
 
 Rows = NDArray[np.int64]
 RECALL = Request("recall")
 """Nobody in particular, for nothing named."""
+AS_USUAL = TrustRule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +29,7 @@ class Scope:
     """Which packs may be found.
 
     at: the moment they must be valid at. now: the moment until which they must have
-    been kept. min_trust: the least mean of the trust posterior, as its last check left
-    it. request: what for and by whom; `resolved` turns it into the rights that allow it.
+    been kept. min_trust: the least trust `now`, aged by `rule`. request: what for and by whom; `resolved` turns it into the rights that allow it.
     """
 
     tenant: str
@@ -38,6 +41,7 @@ class Scope:
     min_trust: float = 0.0
     request: Request = RECALL
     rights: tuple[str, ...] | None = None
+    rule: TrustRule = AS_USUAL
 
     def resolved(self, connection: sqlite3.Connection) -> "Scope":
         """This scope with the keys of the rights that allow its request; None for all."""
@@ -62,9 +66,13 @@ class Scope:
         if self.kinds is not None:
             clauses.append(f"p.kind IN ({marks(self.kinds)})")
             values.extend(self.kinds)
-        if self.min_trust > 0.0:
-            clauses.append("p.trust_a >= ? * (p.trust_a + p.trust_b)")
-            values.append(self.min_trust)
+        if self.min_trust > self.rule.mean(self.rule.prior):
+            # Age only leads back to the prior, so what once was below is below; `trusted` ages.
+            clauses.append(
+                "(p.trust_a >= ? * (p.trust_a + p.trust_b) OR p.trust_a + p.opinion_a >="
+                " ? * (p.trust_a + p.trust_b + p.opinion_a + p.opinion_b))"
+            )
+            values += [self.min_trust, self.min_trust]
         return " AND ".join(clauses), values
 
     def where_of_few(self) -> tuple[str, list[object]]:
@@ -94,7 +102,36 @@ def rows_within(connection: sqlite3.Connection, scope: Scope, limit: int) -> Row
     ).fetchone()[0]
     if told is None:
         return np.empty(0, dtype=np.int64)
-    return np.sort(np.fromstring(told, dtype=np.int64, sep=","))
+    rows: Rows = np.sort(np.fromstring(told, dtype=np.int64, sep=","))
+    if scope.min_trust > 0.0:
+        kept = trusted(connection, rows.tolist(), scope)
+        rows = rows[[row in kept for row in rows.tolist()]]
+    return rows
+
+
+def trusted(connection: sqlite3.Connection, rows: Sequence[int], scope: Scope) -> frozenset[int]:
+    """Those of `rows` that are trusted enough now, their evidence aged."""
+    now = moment(scope.now)
+    trust = trust_of(connection, rows, scope.rule, now)
+    return frozenset(row for row, mean in trust.items() if mean >= scope.min_trust)
+
+
+def trust_of(
+    connection: sqlite3.Connection, rows: Sequence[int], rule: TrustRule, now: datetime
+) -> dict[int, float]:
+    """How far each of `rows` is trusted `now`."""
+    found: dict[int, float] = {}
+    for start in range(0, len(rows), 500):
+        some = rows[start : start + 500]
+        for row, a, b, at, said_a, said_b in connection.execute(
+            "SELECT row_id, trust_a, trust_b, trust_at, opinion_a, opinion_b FROM xp_pack"
+            f" WHERE row_id IN ({marks(some)})",
+            some,
+        ):
+            since = moment(at) if at else None
+            kept = rule.kept(since, now)
+            found[row] = rule.mean(rule.aged((a, b), since, now), (said_a * kept, said_b * kept))
+    return found
 
 
 def admitted(
@@ -112,6 +149,9 @@ def admitted(
                 (*some, *values),
             )
         )
+    if scope.min_trust > 0.0:
+        kept = trusted(connection, list(found.values()), scope)
+        found = {name: row for name, row in found.items() if row in kept}
     return found
 
 

@@ -262,7 +262,8 @@ class PackStore:
     ) -> list[Hit]:
         """The packs that fit `query`, best first, each with its reasons; may be empty.
 
-        at: the moment the packs must be valid at, now by default. request: who asks and
+        at: the moment the packs must be valid at, now by default. min_trust: the least
+        trust they must have now, their evidence aged. request: who asks and
         what for, which the packs' rights must allow; nobody in particular, for nothing
         named, by default. tokens: what the
         packs may take of a prompt together, at four characters a token; one that does
@@ -313,6 +314,7 @@ class PackStore:
             kinds=None if kinds is None else tuple(kinds),
             min_trust=min_trust,
             request=request,
+            rule=self._rule,
         )
         wants = Wants(limit, now, min_score, tokens, diversity)
         return await self._finder.find(query, scope, wants)

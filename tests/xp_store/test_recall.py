@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from repertory.xp_store import (
     Asked,
+    CheckSpec,
     Claim,
+    Database,
     Embedder,
     Floor,
     FloorErrors,
@@ -25,6 +27,7 @@ from repertory.xp_store import (
     MiniLM,
     PackDraft,
     PackStore,
+    Recall,
     Request,
     Rights,
     StoreError,
@@ -35,6 +38,7 @@ from repertory.xp_store import (
     open_database,
     open_pack_store,
 )
+from repertory.xp_store.bm25 import Frequencies, fits
 from repertory.xp_store.recall import words
 from tests.claims import claim
 
@@ -219,6 +223,64 @@ async def test_very_common_words_do_not_lead_the_search(
     assert [hit.pack.goal for hit in hits if hit.reasons.text_rank] == ["invoice of vendor77"]
 
 
+async def test_what_other_tenants_hold_bears_on_no_answer(
+    open_store: OpenStore, make_draft: MakeDraft
+) -> None:
+    """Ours: counts, weights, ranks and the words that lead are of the asking tenant's packs."""
+    asked = "refund a broken lamp of Helios"
+    told = ("refund a lamp", "a broken invoice", "a lamp of Helios, a lamp of Helios", "post it")
+
+    def seen(answer: Recall) -> list[Any]:
+        considered = [
+            (each.goal, each.score, each.reasons.overlap, each.reasons.text_rank)
+            for each in answer.considered
+        ]
+        return [answer.terms, considered, answer.silence]
+
+    async with open_store(floor=ANYTHING, index=None) as store:
+        for goal in told:
+            await store.record(make_draft(goal, tenant="mine"))
+        await store.wait_indexed()
+        before = seen(await store.explain(asked, tenant="mine"))
+        for number in range(60):
+            goal = f"refund lamp {number}" if number % 2 else f"Helios {number}"
+            await store.record(make_draft(goal, tenant="theirs"))
+        await store.wait_indexed()
+        after = seen(await store.explain(asked, tenant="mine"))
+        theirs = await store.explain(asked, tenant="theirs")
+    assert before == after
+    assert {word: packs for word, packs, _ in before[0]}["helios"] == 1
+    assert {word: packs for word, packs, _ in theirs.terms}["helios"] == 30
+
+
+async def test_ranks_by_words_are_those_of_sqlite_where_there_is_one_tenant(
+    open_store: OpenStore, make_draft: MakeDraft, database: Database
+) -> None:
+    """Spec: FTS5's bm25() with these weights gives the same order and the same scores."""
+    goals = [f"lamp {'lamp ' * (n % 4)}{'of Helios ' * (n % 3)}number{n}" for n in range(30)]
+    async with open_store(floor=ANYTHING, index=None) as store:
+        for goal in goals:
+            await store.record(make_draft(goal))
+
+        def both(connection: sqlite3.Connection) -> tuple[Any, Any]:
+            frequencies = Frequencies()
+            terms = [
+                (word, frequencies.of(connection, "default", word)[0])
+                for word in ("lamp", "helios")
+            ]
+            corpus = frequencies.corpus(connection, "default")
+            ours = fits(connection, terms, "default", corpus, None)
+            theirs = connection.execute(
+                "SELECT rowid, -bm25(xp_fts, 3.0, 2.0, 1.0) FROM xp_fts"
+                " WHERE xp_fts MATCH 'lamp OR helios' ORDER BY rowid"
+            ).fetchall()
+            return ours, theirs
+
+        (rows, fit), theirs = await database.read(both)
+    assert rows.tolist() == [row for row, _ in theirs]
+    assert fit.tolist() == pytest.approx([score for _, score in theirs], rel=1e-6)
+
+
 async def test_a_small_score_can_be_refused(open_store: OpenStore, make_draft: MakeDraft) -> None:
     """Ours: the caller may ask for the best alone."""
     async with open_store(floor=ANYTHING) as store:
@@ -374,6 +436,25 @@ async def test_too_little_trust_is_not_found(open_store: OpenStore, make_draft: 
         trust = (await store.recall("invoice"))[0].reasons.trust
         assert len(await store.recall("invoice", min_trust=trust)) == 1
         assert await store.recall("invoice", min_trust=trust + 0.01) == []
+
+
+@pytest.mark.parametrize("exact_limit", [0, 1000])
+async def test_demanded_trust_is_the_trust_of_today(
+    open_store: OpenStore, make_draft: MakeDraft, sums: CheckSpec, exact_limit: int
+) -> None:
+    """Ours: evidence that has aged away no longer carries a pack over the bar."""
+    today = [NOW]
+    async with open_store(
+        floor=ANYTHING, clock=lambda: today[0], exact_limit=exact_limit, index=MemoryIndex()
+    ) as store:
+        await store.admit(sums, ADMITTED)
+        await store.record(make_draft())
+        await store.wait_indexed()
+        assert (await store.recall("invoice"))[0].reasons.trust > 0.6
+        assert len(await store.recall("invoice", min_trust=0.6)) == 1
+        today[0] = NOW + timedelta(days=400)
+        assert await store.recall("invoice", min_trust=0.6) == []
+        assert len(await store.recall("invoice", min_trust=0.5)) == 1
 
 
 def test_a_floor_is_calibrated_on_questions_with_known_answers() -> None:

@@ -1,0 +1,170 @@
+"""BM25 over FTS5's postings, with the statistics of one tenant's packs alone.
+
+FTS5's own `bm25()` counts in how many rows of the whole table a word occurs, so one
+tenant's ranks would tell of another's texts. Here the postings are FTS5's, and the
+counts, the mean length and the ranks are of the tenant's present packs. The formula and
+its constants (k1 = 1.2, b = 0.75) are those of SQLite's documentation of `bm25()`.
+"""
+
+import math
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .scope import Rows
+
+_K1 = 1.2
+_B = 0.75
+_LEAST_WEIGHT = 1e-6
+_SAMPLED = 500
+_COLUMNS = 3
+_MOST_KNOWN = 20_000
+_COUNTED = (
+    "SELECT count(*), coalesce(sum(CASE WHEN p.tenant = ? AND p.current THEN 1 ELSE 0 END), 0)"
+    " FROM xp_fts JOIN xp_pack p ON p.row_id = xp_fts.rowid WHERE xp_fts MATCH ?"
+)
+_WHOSE = " JOIN xp_pack p ON p.row_id = a.doc AND p.tenant = ? AND p.current = 1"
+# What stands in a goal says more than what stands in a claim.
+_FREQUENCY = "sum(CASE a.col WHEN 'goal' THEN 3.0 WHEN 'situation' THEN 2.0 ELSE 1.0 END)"
+
+_NOTHING: Rows = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """How many packs a tenant has, and how many words one holds on average."""
+
+    packs: int
+    length: float
+
+
+class Frequencies:
+    """In how many packs words occur, remembered by tenant: FTS5 counts them one by one."""
+
+    def __init__(self) -> None:
+        self._corpora: dict[str, tuple[int, Corpus]] = {}
+        self._holding: dict[tuple[str, str], tuple[int, tuple[int, int]]] = {}
+
+    def corpus(self, connection: sqlite3.Connection, tenant: str) -> Corpus:
+        """The tenant's packs; at most a tenth of them, or a thousandth of all, later than the truth."""
+        newest = _newest(connection)
+        when, corpus = self._corpora.get(tenant, (-1, Corpus(0, 1.0)))
+        if not self._fresh(when, newest, corpus):
+            corpus = _corpus_of(connection, tenant)
+            self._corpora[tenant] = newest, corpus
+        return corpus
+
+    def of(self, connection: sqlite3.Connection, tenant: str, word: str) -> tuple[int, int]:
+        """In how many of the tenant's packs `word` occurs, and in how many rows of all tenants."""
+        newest = _newest(connection)
+        when, found = self._holding.get((tenant, word), (-1, (0, 0)))
+        if not self._fresh(when, newest, self.corpus(connection, tenant)):
+            everywhere, own = connection.execute(_COUNTED, (tenant, f'"{word}"')).fetchone()
+            found = own, everywhere
+            if len(self._holding) >= _MOST_KNOWN:
+                self._holding.clear()
+            self._holding[tenant, word] = newest, found
+        return found
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        self._corpora.clear()
+        self._holding.clear()
+
+    def _fresh(self, when: int, newest: int, corpus: Corpus) -> bool:
+        # Of a small store nothing is remembered; counting in a large one costs milliseconds.
+        return 0 <= when <= newest <= when + max(corpus.packs // 10, newest // 1000)
+
+
+def _newest(connection: sqlite3.Connection) -> int:
+    newest: int = connection.execute("SELECT coalesce(max(row_id), 0) FROM xp_pack").fetchone()[0]
+    return newest
+
+
+def _corpus_of(connection: sqlite3.Connection, tenant: str) -> Corpus:
+    packs = connection.execute(
+        "SELECT count(*) FROM xp_pack WHERE tenant = ? AND current = 1", (tenant,)
+    ).fetchone()[0]
+    sizes = connection.execute(
+        "SELECT z.sz FROM xp_pack p JOIN xp_fts_docsize z ON z.id = p.row_id"
+        " WHERE p.tenant = ? AND p.current = 1 AND p.row_id % ? = 0",
+        (tenant, max(1, packs // _SAMPLED)),
+    ).fetchall()
+    return Corpus(packs, sum(_length(size) for (size,) in sizes) / len(sizes) if sizes else 1.0)
+
+
+def weight_of(packs: int, holding: int) -> float:
+    """What knowing that a pack holds the word tells: its inverse document frequency, above 0."""
+    return math.log(1.0 + (max(packs, holding) - holding + 0.5) / (holding + 0.5))
+
+
+def fits(
+    connection: sqlite3.Connection,
+    words: Sequence[tuple[str, int]],
+    tenant: str,
+    corpus: Corpus,
+    rows: Rows | None,
+) -> tuple[Rows, NDArray[np.float64]]:
+    """The tenant's rows that hold one of `words`, ascending, and how well each fits.
+
+    words: each with the number of the tenant's packs that hold it. rows: the only ones
+    that matter, ascending, if they are known.
+    """
+    found: list[tuple[Rows, NDArray[np.float64]]] = []
+    for word, holding in words:
+        numbers, frequencies, lengths = _postings(
+            connection, word, None if rows is not None else tenant
+        )
+        if rows is not None:
+            kept = among(numbers, rows)
+            numbers, frequencies, lengths = numbers[kept], frequencies[kept], lengths[kept]
+        # As in SQLite: a word that most packs hold still counts a little.
+        idf = math.log((corpus.packs - holding + 0.5) / (holding + 0.5)) if holding else 0.0
+        long = _K1 * (1 - _B + _B * lengths / max(corpus.length, 1.0))
+        fit = max(idf, _LEAST_WEIGHT) * frequencies * (_K1 + 1) / (frequencies + long)
+        found.append((numbers, fit))
+    every = np.unique(np.concatenate([numbers for numbers, _ in found])) if found else _NOTHING
+    total = np.zeros(len(every))
+    for numbers, fit in found:
+        total[np.searchsorted(every, numbers)] += fit
+    return every, total
+
+
+def _postings(
+    connection: sqlite3.Connection, word: str, tenant: str | None
+) -> tuple[Rows, NDArray[np.float64], NDArray[np.float64]]:
+    whose, values = ("", ()) if tenant is None else (_WHOSE, (tenant,))
+    found = connection.execute(
+        f"SELECT a.doc, {_FREQUENCY}, z.sz FROM xp_fts_places a"
+        f" JOIN xp_fts_docsize z ON z.id = a.doc{whose} WHERE a.term = ? GROUP BY a.doc",
+        (*values, word),
+    ).fetchall()
+    return (
+        np.array([row for row, _, _ in found], dtype=np.int64),
+        np.array([frequency for _, frequency, _ in found], dtype=np.float64),
+        np.array([_length(size) for _, _, size in found], dtype=np.float64),
+    )
+
+
+def _length(size: bytes) -> int:
+    """The words of a row: FTS5 keeps those of each column as a big-endian varint."""
+    if len(size) == _COLUMNS:
+        return sum(size)
+    total = value = 0
+    for byte in size:
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            total, value = total + value, 0
+    return total
+
+
+def among(numbers: Rows, rows: Rows) -> NDArray[np.bool_]:
+    """Which of `numbers` are in `rows`, which ascend; np.isin would first sort both."""
+    if not len(rows):
+        return np.zeros(len(numbers), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(rows, numbers), len(rows) - 1)
+    found: NDArray[np.bool_] = rows[places] == numbers
+    return found
