@@ -60,6 +60,11 @@ bench *options:
     python benchmarks/startup.py
     python benchmarks/messaging.py {{ options }}
 
+# `just faults --nightly` for the greater dose, `--only F4 --seed 7 --store sqlite` for one.
+# Do faults F1 to F18 to the runtime, and write what was lost into docs/faults.md
+faults *options:
+    python -m benchmarks.faults.run {{ options }}
+
 # It installs the referee from npm into .conformance/, and says so where npm cannot be reached.
 # Let the official MCP referee judge our server and our client: one table
 conformance *options:

@@ -1,0 +1,121 @@
+"""Do every fault to the runtime, compare with a ledger kept outside, and write docs/faults.md.
+
+    python -m benchmarks.faults.run                    the dose for CI: under 15 minutes on 2 cores
+    python -m benchmarks.faults.run --nightly          the nightly dose
+    python -m benchmarks.faults.run --only F4 --seed 7 one fault, with these dice
+
+Exit status 1 when anything was lost, repeated or stuck.
+"""
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from random import Random, SystemRandom
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+import anyio
+
+from .fault import Bench, Fault, Outcome, Size, SkippedError
+from .kills import FAULTS as KILLS
+from .page import write_page
+from .processes import Starter, open_starter
+from .stores import Store, open_store
+
+FAULTS: tuple[Fault, ...] = (*KILLS,)
+_LIMIT = {"tiny": 120.0, "ci": 300.0, "nightly": 5 * 3600.0}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--nightly", action="store_true", help="the nightly dose")
+    parser.add_argument("--tiny", action="store_true", help="a dose that tries the harness only")
+    parser.add_argument("--only", action="append", default=[], metavar="F4", help="may be repeated")
+    parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
+    parser.add_argument("--store", choices=("sqlite", "postgresql", "both"), default="both")
+    parser.add_argument("--json", type=Path, help="also write the outcomes to this file")
+    parser.add_argument(
+        "--write", action="store_true", help="write docs/faults.md with --only, too"
+    )
+    given = parser.parse_args(arguments)
+    size: Size = "nightly" if given.nightly else "tiny" if given.tiny else "ci"
+    known = [fault.id for fault in FAULTS]
+    if unknown := [name for name in given.only if name not in known]:
+        parser.error(f"no fault {unknown[0]!r}; there are {', '.join(known)}")
+    chosen = [fault for fault in FAULTS if not given.only or fault.id in given.only]
+    print(f"seed {given.seed}, dose {size}", flush=True)
+    found: dict[tuple[str, str], Outcome] = {}
+    names = ("sqlite", "postgresql") if given.store == "both" else (given.store,)
+    with open_starter() as starter:
+        for name in names:
+            with open_store(name) as store:
+                for fault in chosen:
+                    if name in fault.stores:
+                        found[fault.id, name] = do(fault, store, starter, given.seed, size)
+    wrong = [sentence for outcome in found.values() for sentence in outcome.wrong]
+    if given.json is not None:
+        rows = [{"fault": i, "store": s, **asdict(o)} for (i, s), o in found.items()]
+        given.json.write_text(
+            json.dumps({"seed": given.seed, "size": size, "rows": rows}, indent=1)
+        )
+    if given.write or (size != "tiny" and not given.only):
+        write_page(FAULTS, found, seed=given.seed, size=size)
+    print("nothing lost, repeated or stuck" if not wrong else f"{len(wrong)} things went wrong")
+    return 1 if wrong else 0
+
+
+def do(fault: Fault, store: Store, starter: Starter, seed: int, size: Size) -> Outcome:
+    """Do one fault on one store, in a folder and with dice of its own."""
+    dose = fault.doses[size]
+    print(f"{fault.id} {fault.title} on {store.name}", flush=True)
+    began = monotonic()
+    with TemporaryDirectory(prefix=f"{fault.id}-") as folder:
+        bench = Bench(
+            folder=Path(folder).resolve(),
+            store=store,
+            starter=starter,
+            dice=Random(f"{seed}/{fault.id}/{store.name}"),
+            dose=dose,
+            size=size,
+            say=lambda words: print(f"   {monotonic() - began:5.1f} s  {words}", flush=True),
+        )
+
+        async def bounded() -> Outcome:
+            with anyio.fail_after(_LIMIT[size]):
+                return await fault.run(bench)
+
+        try:
+            outcome = anyio.run(bounded)
+        except SkippedError as reason:
+            outcome = Outcome(skipped=str(reason))
+        except Exception as error:  # noqa: BLE001 - one fault that breaks off leaves the others
+            traceback.print_exception(error)
+            outcome = Outcome(broken=[f"the run broke off: {type(error).__name__}: {error}"])
+    outcome.seconds = monotonic() - began
+    outcome.dose = outcome.dose or str(dose)
+    _tell(outcome)
+    return outcome
+
+
+def _tell(outcome: Outcome) -> None:
+    if outcome.skipped:
+        print(f"   skipped: {outcome.skipped}", flush=True)
+        return
+    counts = (
+        f"lost {len(outcome.lost)}, repeated {len(outcome.repeated)}, stuck {len(outcome.stuck)}"
+    )
+    print(
+        f"   {outcome.seconds:5.1f} s  accepted {outcome.accepted}, {counts};"
+        f" recovery {outcome.recovery or '-'}; {outcome.note}",
+        flush=True,
+    )
+    for sentence in outcome.wrong[:10]:
+        print(f"   WRONG  {sentence}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
