@@ -22,11 +22,15 @@ _LEAST_WEIGHT = 1e-6
 _SAMPLED = 500
 _COLUMNS = 3
 _MOST_KNOWN = 20_000
+# Rows of all tenants that a word is looked for in: only for a word that is in more, what
+# others have bears on how a tenant is answered, and then in whether the word leads.
+MOST_POSTINGS = 20_000
+_SAMPLED_ROWS = 2_000
 _COUNTED = (
-    "SELECT count(*), coalesce(sum(CASE WHEN p.tenant = ? AND p.current THEN 1 ELSE 0 END), 0)"
-    " FROM xp_fts JOIN xp_pack p ON p.row_id = xp_fts.rowid WHERE xp_fts MATCH ?"
+    "SELECT count(*), coalesce(sum(CASE WHEN p.tenant = ? AND p.current THEN 1 ELSE 0 END), 0),"
+    " coalesce(min(p.row_id), 0) FROM (SELECT rowid AS place FROM xp_fts WHERE xp_fts MATCH ?"
+    " ORDER BY rowid DESC LIMIT ?) found JOIN xp_pack p ON p.row_id = found.place"
 )
-_WHOSE = " JOIN xp_pack p ON p.row_id = a.doc AND p.tenant = ? AND p.current = 1"
 # What stands in a goal says more than what stands in a claim.
 _FREQUENCY = "sum(CASE a.col WHEN 'goal' THEN 3.0 WHEN 'situation' THEN 2.0 ELSE 1.0 END)"
 
@@ -46,7 +50,7 @@ class Frequencies:
 
     def __init__(self) -> None:
         self._corpora: dict[str, tuple[int, Corpus]] = {}
-        self._holding: dict[tuple[str, str], tuple[int, tuple[int, int]]] = {}
+        self._holding: dict[tuple[str, str], tuple[int, tuple[int, bool]]] = {}
 
     def corpus(self, connection: sqlite3.Connection, tenant: str) -> Corpus:
         """The tenant's packs; at most a tenth of them, or a thousandth of all, later than the truth."""
@@ -57,13 +61,21 @@ class Frequencies:
             self._corpora[tenant] = newest, corpus
         return corpus
 
-    def of(self, connection: sqlite3.Connection, tenant: str, word: str) -> tuple[int, int]:
-        """In how many of the tenant's packs `word` occurs, and in how many rows of all tenants."""
+    def of(self, connection: sqlite3.Connection, tenant: str, word: str) -> tuple[int, bool]:
+        """In how many of the tenant's packs `word` occurs, and whether in few rows of all tenants.
+
+        Of a word in very many rows the newest are counted, and the rest estimated.
+        """
         newest = _newest(connection)
-        when, found = self._holding.get((tenant, word), (-1, (0, 0)))
+        when, found = self._holding.get((tenant, word), (-1, (0, True)))
         if not self._fresh(when, newest, self.corpus(connection, tenant)):
-            everywhere, own = connection.execute(_COUNTED, (tenant, f'"{word}"')).fetchone()
-            found = own, everywhere
+            rows, own, oldest = connection.execute(
+                _COUNTED, (tenant, f'"{word}"', _SAMPLED_ROWS)
+            ).fetchone()
+            if rows == _SAMPLED_ROWS:
+                times = newest / (newest - oldest + 1)
+                rows, own = round(rows * times), round(own * times)
+            found = own, rows <= MOST_POSTINGS
             if len(self._holding) >= _MOST_KNOWN:
                 self._holding.clear()
             self._holding[tenant, word] = newest, found
@@ -104,23 +116,16 @@ def weight_of(packs: int, holding: int) -> float:
 def fits(
     connection: sqlite3.Connection,
     words: Sequence[tuple[str, int]],
-    tenant: str,
     corpus: Corpus,
-    rows: Rows | None,
+    rows: Rows,
 ) -> tuple[Rows, NDArray[np.float64]]:
-    """The tenant's rows that hold one of `words`, ascending, and how well each fits.
+    """Those of `rows`, ascending, that hold one of `words`, and how well each fits.
 
-    words: each with the number of the tenant's packs that hold it. rows: the only ones
-    that matter, ascending, if they are known.
+    words: each with the number of the tenant's packs that hold it.
     """
     found: list[tuple[Rows, NDArray[np.float64]]] = []
     for word, holding in words:
-        numbers, frequencies, lengths = _postings(
-            connection, word, None if rows is not None else tenant
-        )
-        if rows is not None:
-            kept = among(numbers, rows)
-            numbers, frequencies, lengths = numbers[kept], frequencies[kept], lengths[kept]
+        numbers, frequencies, lengths = _postings(connection, word, rows)
         # As in SQLite: a word that most packs hold still counts a little.
         idf = math.log((corpus.packs - holding + 0.5) / (holding + 0.5)) if holding else 0.0
         long = _K1 * (1 - _B + _B * lengths / max(corpus.length, 1.0))
@@ -134,18 +139,21 @@ def fits(
 
 
 def _postings(
-    connection: sqlite3.Connection, word: str, tenant: str | None
+    connection: sqlite3.Connection, word: str, rows: Rows
 ) -> tuple[Rows, NDArray[np.float64], NDArray[np.float64]]:
-    whose, values = ("", ()) if tenant is None else (_WHOSE, (tenant,))
+    """Of `rows` those that hold `word`: how often, weighed by column, and their lengths."""
     found = connection.execute(
         f"SELECT a.doc, {_FREQUENCY}, z.sz FROM xp_fts_places a"
-        f" JOIN xp_fts_docsize z ON z.id = a.doc{whose} WHERE a.term = ? GROUP BY a.doc",
-        (*values, word),
+        " JOIN xp_fts_docsize z ON z.id = a.doc WHERE a.term = ? GROUP BY a.doc",
+        (word,),
     ).fetchall()
+    numbers = np.array([row for row, _, _ in found], dtype=np.int64)
+    kept = among(numbers, rows)
+    mine = [each for each, inside in zip(found, kept.tolist(), strict=True) if inside]
     return (
-        np.array([row for row, _, _ in found], dtype=np.int64),
-        np.array([frequency for _, frequency, _ in found], dtype=np.float64),
-        np.array([_length(size) for _, _, size in found], dtype=np.float64),
+        numbers[kept],
+        np.array([frequency for _, frequency, _ in mine], dtype=np.float64),
+        np.array([_length(size) for _, _, size in mine], dtype=np.float64),
     )
 
 

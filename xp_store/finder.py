@@ -1,9 +1,11 @@
 """Recall from a question to an answer: which way the vectors are searched, and what is said of it.
 
 A small filtered set is scored exactly on the vectors beside the rows. A large one goes
-to the index, overfetched, and SQL filters what comes back, nearest first, so the first
+to the index, overfetched, and what comes back is filtered, nearest first, so the first
 of those kept are the nearest of the set; when too few remain, the index is asked for
-more, and in the end the set is scored exactly after all.
+more, and in the end the set is scored exactly after all. So it is while the index has
+not shown that it finds what exact search finds (`audit`): on vectors without any
+structure an approximate index finds half of it.
 """
 
 import logging
@@ -11,6 +13,7 @@ import sqlite3
 from functools import partial
 
 from . import recall as arms
+from .audit import Audit
 from .bm25 import Frequencies
 from .database import Database
 from .embedder import Embedder
@@ -19,15 +22,16 @@ from .floor import Floor
 from .fusion import Wants, fuse
 from .hits import Candidate, Hit, Recall
 from .index import Vectors
+from .members import Members
 from .outbox import Indexer, embed_texts
-from .scope import Rows, Scope, admitted, rows_within
+from .scope import Rows, Scope, admitted
 from .trust import TrustRule
 from .vectors import VectorCache
 
 _FIRST_ASKED = 100
 _MOST_ASKED = 1000
 _ENOUGH = 20
-_MOST_SCOPES = 256
+_HELD = 10
 _log = logging.getLogger("repertory.xp_store")
 
 
@@ -53,8 +57,15 @@ class Finder:
         self._exact_limit = exact_limit
         self._rule = rule
         self._frequencies = Frequencies()
-        # Scopes that were too large to be scored exactly; only a hint, and so never wrong.
-        self._wide: dict[tuple[object, ...], None] = {}
+        self._members = Members()
+        self._audit = Audit()
+
+    def forget(self) -> None:
+        """Drop all that is remembered of the packs."""
+        self._frequencies.clear()
+        self._members.clear()
+        self._audit.clear()
+        self._cache.clear()
 
     async def find(self, query: str, scope: Scope, wants: Wants) -> Recall:
         """The packs in `scope` that fit `query`, and how they were found."""
@@ -90,9 +101,10 @@ class Finder:
         allowed, found, answer = await self._database.read(search)
         if answer is not None:
             how = _said(found.rows, vector)
+            await self._held_against(vector, allowed, found)
         else:
             assert vector is not None, "only a vector is asked for in the index"
-            cosines, how = await self._from_index(vector, allowed, wants.limit)
+            cosines, how = await self._from_index(vector, allowed, found.rows, wants.limit)
             answer = await self._database.read(
                 partial(join, found=found, cosines=cosines, allowed=allowed)
             )
@@ -115,22 +127,31 @@ class Finder:
         scope: Scope,
     ) -> arms.Arms:
         terms = arms.terms_of(connection, query, scope.tenant, self._frequencies)
-        rows: Rows | None = None
-        if vector is None or scope.key not in self._wide:
-            rows = rows_within(connection, scope, self._exact_limit + 1)
-            if len(rows) > self._exact_limit:
-                rows = None
-                if len(self._wide) >= _MOST_SCOPES:
-                    self._wide.clear()
-                self._wide[scope.key] = None
+        rows = self._members.rows(connection, scope)
         text = arms.by_words(connection, terms, scope, rows, self._frequencies)
         if vector is None:
             return arms.Arms(terms, rows, text, {})
-        cosines = None if rows is None else arms.nearest(connection, rows, vector, self._cache)
-        return arms.Arms(terms, rows, text, cosines)
+        if len(rows) > self._exact_limit and self._audit.serves(scope.tenant):
+            return arms.Arms(terms, rows, text, None)
+        return arms.Arms(terms, rows, text, arms.nearest(connection, rows, vector, self._cache))
+
+    async def _held_against(self, vector: Vectors | None, scope: Scope, found: arms.Arms) -> None:
+        """Hold the index against an exact answer, where that is due."""
+        exact, tenant = found.cosines, scope.tenant
+        wide = len(found.rows) > self._exact_limit
+        if vector is None or not exact or not wide or not self._audit.due(tenant):
+            return
+        near = await self._indexer.nearest(tenant, vector, _FIRST_ASKED)
+        if not near:
+            return
+        kept = await self._database.read(partial(_kept, near=near, scope=scope))
+        # Beyond its last answer the index was not asked.
+        nearest = [row for row, cosine in list(exact.items())[:_HELD] if cosine >= near[-1][1]]
+        if nearest:
+            self._audit.note(tenant, sum(row in kept for row in nearest) / len(nearest))
 
     async def _from_index(
-        self, vector: Vectors, scope: Scope, limit: int
+        self, vector: Vectors, scope: Scope, rows: Rows, limit: int
     ) -> tuple[dict[int, float], str]:
         needed = max(limit, _ENOUGH)
         asked = _FIRST_ASKED
@@ -147,9 +168,7 @@ class Finder:
             asked = min(_MOST_ASKED, max(2 * asked, round(1.5 * needed / share)))
         # The filter ate the index's answers, or there was no index to ask.
         cosines = await self._database.read(
-            lambda connection: arms.nearest(
-                connection, rows_within(connection, scope, -1), vector, self._cache
-            )
+            lambda connection: arms.nearest(connection, rows, vector, self._cache)
         )
         told = "too few pass the filter" if near else "the index gave nothing"
         return cosines, f"every pack in scope was scored, since {told}"
@@ -173,11 +192,10 @@ def _kept(
     return {rows[each]: cosine for each, cosine in near if each in rows}
 
 
-def _said(rows: Rows | None, vector: Vectors | None) -> str:
+def _said(rows: Rows, vector: Vectors | None) -> str:
     if vector is None:
         return "by words alone: the question could not be embedded"
-    count = 0 if rows is None else len(rows)
-    return f"all {count} packs in scope were scored"
+    return f"all {len(rows)} packs in scope were scored"
 
 
 def _why_nothing(hits: list[Hit], considered: list[Candidate], floor: Floor) -> str:

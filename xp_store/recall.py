@@ -16,21 +16,17 @@ import numpy as np
 
 from .bm25 import Frequencies, fits, weight_of
 from .index import Vectors
-from .scope import Rows, Scope, admitted
+from .scope import Rows, Scope
 from .vectors import VectorCache
 
 ARM_LIMIT = 50
-EXACT_LIMIT = 12_000
+EXACT_LIMIT = 25_000
 _MAX_TERMS = 12
 _MAX_WORDS = 200
 # BM25 costs about a microsecond and a half for each pack that holds a term.
 _MAX_POSTINGS = 2_000
-# Rows of all tenants that a word may visit: only for a word that is in more, what others
-# have bears on how a tenant is answered.
-_MOST_POSTINGS = 20_000
 _COMMON_SHARE = 0.2
 _COMMON_FROM = 100
-_WIDE_TEXT = 200
 # Words that only join others: one that no pack happens to hold would otherwise count as
 # the rarest of all. Other languages have theirs weighed down by how common they are.
 _JOINING = frozenset(
@@ -118,13 +114,13 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """What the arms found, by row. rows: the filtered set, None when it is large.
+    """What the arms found, by row. rows: the filtered set.
 
     cosines: None when the index must be asked.
     """
 
     terms: tuple[Term, ...]
-    rows: Rows | None
+    rows: Rows
     text: dict[int, float]
     cosines: dict[int, float] | None
 
@@ -143,17 +139,17 @@ def terms_of(
     """The query's words, the most telling first, and which of them lead the search."""
     packs = frequencies.corpus(connection, tenant).packs
     terms: list[Term] = []
-    postings: dict[str, int] = {}
+    few: dict[str, bool] = {}
     asked = words(query)[:_MAX_WORDS]
     for word in [each for each in asked if each not in _JOINING] or asked:
-        holding, postings[word] = frequencies.of(connection, tenant, word)
+        holding, few[word] = frequencies.of(connection, tenant, word)
         terms.append(Term(word, holding, weight_of(packs, holding)))
     terms.sort(key=lambda term: -term.weight)
-    leading = _leading(terms, packs, postings)
+    leading = _leading(terms, packs, few)
     return tuple(Term(term.word, term.packs, term.weight, term.word in leading) for term in terms)
 
 
-def _leading(terms: Sequence[Term], packs: int, postings: Mapping[str, int]) -> frozenset[str]:
+def _leading(terms: Sequence[Term], packs: int, few: Mapping[str, bool]) -> frozenset[str]:
     # Rarest first, until the terms are many or would visit too many packs; the rarest always.
     chosen: list[str] = []
     visited = 0
@@ -162,7 +158,7 @@ def _leading(terms: Sequence[Term], packs: int, postings: Mapping[str, int]) -> 
         common = packs >= _COMMON_FROM and term.packs > packs * _COMMON_SHARE
         if chosen and (common or visited > _MAX_POSTINGS or len(chosen) == _MAX_TERMS):
             break
-        if not chosen or postings[term.word] <= _MOST_POSTINGS:
+        if not chosen or few[term.word]:
             chosen.append(term.word)
     return frozenset(chosen)
 
@@ -171,29 +167,17 @@ def by_words(
     connection: sqlite3.Connection,
     terms: Sequence[Term],
     scope: Scope,
-    rows: Rows | None,
+    rows: Rows,
     frequencies: Frequencies,
 ) -> dict[int, float]:
-    """The packs in scope that hold a leading term, best BM25 first; rows: those in scope if known."""
+    """The packs in scope, which are `rows`, that hold a leading term, best BM25 first."""
     asked = [(term.word, term.packs) for term in terms if term.asked]
     if not asked:
         return {}
     corpus = frequencies.corpus(connection, scope.tenant)
-    numbers, fit = fits(connection, asked, scope.tenant, corpus, rows)
-    order = np.lexsort((numbers, -fit))
-    if rows is not None:
-        first = order[:ARM_LIMIT]
-        return dict(zip(numbers[first].tolist(), fit[first].tolist(), strict=True))
-    text: dict[int, float] = {}
-    # Most of what the tenant has is in scope, so the filter looks at the best first.
-    for start in range(0, len(order), _WIDE_TEXT):
-        some = order[start : start + _WIDE_TEXT]
-        kept = admitted(connection, "row_id", numbers[some].tolist(), scope)
-        ranked = zip(numbers[some].tolist(), fit[some].tolist(), strict=True)
-        text.update((row, fitting) for row, fitting in ranked if row in kept)
-        if len(text) >= ARM_LIMIT:
-            break
-    return dict(list(text.items())[:ARM_LIMIT])
+    numbers, fit = fits(connection, asked, corpus, rows)
+    first = np.lexsort((numbers, -fit))[:ARM_LIMIT]
+    return dict(zip(numbers[first].tolist(), fit[first].tolist(), strict=True))
 
 
 def nearest(

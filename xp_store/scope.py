@@ -48,15 +48,16 @@ class Scope:
         keys = allowed_keys(connection, self.tenant, self.request)
         return replace(self, rights=None if keys is None else tuple(sorted(keys)))
 
-    def where(self) -> tuple[str, list[object]]:
-        """The clause over `xp_pack p`, and its values."""
-        clauses = [
-            "p.tenant = ? AND p.current = 1",
-            f"p.status IN ({marks(self.status)})",
-            "p.valid_from <= ? AND (p.valid_to IS NULL OR p.valid_to > ?)",
-            "(p.retain_until IS NULL OR p.retain_until > ?)",
-        ]
-        values: list[object] = [self.tenant, *self.status, self.at, self.at, self.now]
+    def where(self, *, timeless: bool = False) -> tuple[str, list[object]]:
+        """The clause over `xp_pack p`, and its values; timeless: whenever packs are valid or kept."""
+        clauses = ["p.tenant = ? AND p.current = 1", f"p.status IN ({marks(self.status)})"]
+        values: list[object] = [self.tenant, *self.status]
+        if not timeless:
+            clauses += [
+                "p.valid_from <= ? AND (p.valid_to IS NULL OR p.valid_to > ?)",
+                "(p.retain_until IS NULL OR p.retain_until > ?)",
+            ]
+            values += [self.at, self.at, self.now]
         if self.rights is not None:
             clauses.append(f"p.rights_key IN ({marks(self.rights)})")
             values.extend(self.rights)
@@ -75,12 +76,12 @@ class Scope:
             values += [self.min_trust, self.min_trust]
         return " AND ".join(clauses), values
 
-    def where_of_few(self) -> tuple[str, list[object]]:
+    def where_of_few(self, *, timeless: bool = False) -> tuple[str, list[object]]:
         """The same for packs that are already named; the signs keep SQLite off the filter's index.
 
         It would walk the whole tenant to find a hundred packs by their ids.
         """
-        where, values = self.where()
+        where, values = self.where(timeless=timeless)
         return re.sub(r"\bp\.", "+p.", where), values
 
     @property

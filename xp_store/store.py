@@ -99,7 +99,6 @@ class PackStore:
         self._clock = clock
         self._rule = rule
         self._redactor = redactor
-        self._cache = vectors
         self._finder = Finder(
             database,
             embedder,
@@ -117,7 +116,7 @@ class PackStore:
             rule=rule,
             registry=registry,
             index=index,
-            forget_cache=vectors.clear,
+            forget_cache=self._finder.forget,
         )
 
     @property
@@ -335,7 +334,7 @@ class PackStore:
         Raises:
             IndexUnavailableError: The index cannot be built anew either.
         """
-        await anyio.to_thread.run_sync(self._cache.clear)
+        await anyio.to_thread.run_sync(self._finder.forget)
         queued = await self._indexer.rebuild()
         await self._indexer.wait_idle()
         return queued

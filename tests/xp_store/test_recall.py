@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -269,7 +270,7 @@ async def test_ranks_by_words_are_those_of_sqlite_where_there_is_one_tenant(
                 for word in ("lamp", "helios")
             ]
             corpus = frequencies.corpus(connection, "default")
-            ours = fits(connection, terms, "default", corpus, None)
+            ours = fits(connection, terms, corpus, np.arange(100, dtype=np.int64))
             theirs = connection.execute(
                 "SELECT rowid, -bm25(xp_fts, 3.0, 2.0, 1.0) FROM xp_fts"
                 " WHERE xp_fts MATCH 'lamp OR helios' ORDER BY rowid"
