@@ -4,17 +4,14 @@ Rows are the journal's and only ever added. Refusals may come as fast as an atta
 sends them, so above a rate they are counted and no longer written one by one.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic, time
 from typing import Final
 
 import orjson
-from sqlalchemy import insert
-from sqlalchemy.dialects import sqlite as sqlite_dialect
 
-from repertory.xp_store import Database
+from repertory.xp_store import Connection, Database, prepared_insert
 
 from .tables import AuditRow
 
@@ -22,9 +19,7 @@ _BURST: Final = 100
 _PER_SECOND: Final = 5.0
 _LONGEST: Final = 500
 
-_STATEMENT = insert(AuditRow).compile(dialect=sqlite_dialect.dialect())
-_INSERT: Final = str(_STATEMENT)
-_COLUMNS: Final = tuple(_STATEMENT.positiontup or ())
+_INSERT, _COLUMNS = prepared_insert(AuditRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +80,7 @@ async def write_audit(database: Database, entry: AuditEntry, missed: int = 0) ->
 async def read_audit(database: Database, *, limit: int = 100) -> Sequence[AuditEntry]:
     """The newest entries, newest first."""
 
-    def unit(connection: sqlite3.Connection) -> list[AuditEntry]:
+    def unit(connection: Connection) -> list[AuditEntry]:
         rows = connection.execute(
             "SELECT what, principal, tenant, agent, target, chain, reason, at, missed FROM audit"
             " ORDER BY number DESC LIMIT ?",

@@ -1,6 +1,5 @@
 """`repertory xp forget`: say what is meant, ask, forget it everywhere, and write the certificate."""
 
-import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from anyio import run, to_thread
 from rich.text import Text
 
 from repertory.xp_store import (
+    Connection,
     ForgetCertificate,
     PackStore,
     Purge,
@@ -111,7 +111,7 @@ def _purge(asked: Asked) -> Purge:
     text = asked.subject
 
     def widen(
-        connection: sqlite3.Connection, tasks: frozenset[str], packs: Sequence[str]
+        connection: Connection, tasks: frozenset[str], packs: Sequence[str]
     ) -> frozenset[str]:
         # Also tasks that left no pack, but in which the person is named.
         return purge.widen(connection, tasks | tasks_that_say(connection, [text]), packs)

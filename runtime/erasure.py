@@ -5,13 +5,12 @@ and those that it called, and the later ones of its context, which were shown it
 dialogue. All of them go in the transaction that deletes the packs.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
 
-from repertory.xp_store import Purge, texts_in
+from repertory.xp_store import Connection, Purge, texts_in
 
 from .errors import InputError
 
@@ -29,14 +28,14 @@ def journal_purge() -> Purge:
     return Purge(widen=_widened, delete=_delete)
 
 
-def tasks_that_say(connection: sqlite3.Connection, texts: Sequence[str]) -> frozenset[str]:
+def tasks_that_say(connection: Connection, texts: Sequence[str]) -> frozenset[str]:
     """The tasks in whose rows one of these texts stands."""
     found: set[str] = set()
     for text in texts:
         quoted = orjson.dumps(text).decode()[1:-1]
         for table, (plain, held) in _TEXTS.items():
             key = "id" if table == "task" else "task_id"
-            told = " OR ".join(f"instr({column}, ?) > 0" for column in (*plain, *held))
+            told = " OR ".join(connection.dialect.holds(column) for column in (*plain, *held))
             values = [*(text for _ in plain), *(quoted for _ in held)]
             found |= {
                 row[0]
@@ -45,9 +44,7 @@ def tasks_that_say(connection: sqlite3.Connection, texts: Sequence[str]) -> froz
     return frozenset(found)
 
 
-def _widened(
-    connection: sqlite3.Connection, tasks: frozenset[str], packs: Sequence[str]
-) -> frozenset[str]:
+def _widened(connection: Connection, tasks: frozenset[str], packs: Sequence[str]) -> frozenset[str]:
     """These tasks and those that were shown one of `packs`, with callers, callees and contexts."""
     found: set[str] = set()
     waiting = set(tasks | tasks_that_say(connection, packs))
@@ -70,7 +67,7 @@ def _widened(
     return frozenset(found)
 
 
-def _delete(connection: sqlite3.Connection, tasks: frozenset[str]) -> list[str]:
+def _delete(connection: Connection, tasks: frozenset[str]) -> list[str]:
     texts: list[str] = []
     for some in _chunks(sorted(tasks)):
         marks = ", ".join("?" * len(some))
@@ -98,8 +95,8 @@ def _delete(connection: sqlite3.Connection, tasks: frozenset[str]) -> list[str]:
     return _telling(texts)
 
 
-def _delete_spans(connection: sqlite3.Connection, tasks: Sequence[str]) -> None:
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'span'").fetchone() is None:
+def _delete_spans(connection: Connection, tasks: Sequence[str]) -> None:
+    if not connection.dialect.has_table(connection, "span"):
         return
     marks = ", ".join("?" * len(tasks))
     # A trace is one message given to the network, with all that it caused.

@@ -50,7 +50,7 @@ async def open_redactor(manifest: Manifest, database: Database) -> Redactor:
     Raises:
         DraftInvalidError: A rule's pattern is no regular expression.
     """
-    keys = await anyio.to_thread.run_sync(load_keys, database.path)
+    keys = await anyio.to_thread.run_sync(lambda: load_keys(database.key_base))
     return Redactor(manifest.experience.rules, keys.pseudonym)
 
 

@@ -7,20 +7,18 @@ task is in `turn`, what decides who runs when is in `mailbox`.
 import asyncio
 import fcntl
 import os
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import sleep, time
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import anyio.to_thread
 import orjson
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlmodel import SQLModel
 
 from repertory.protocol import (
     Budget,
@@ -33,29 +31,63 @@ from repertory.protocol import (
     is_terminal,
     user_message,
 )
-from repertory.xp_store import Database, StoreError, StoreOwnedError, open_database, sqlite_path
+from repertory.xp_store import (
+    Connection,
+    Database,
+    StoreError,
+    StoreOwnedError,
+    is_postgres,
+    open_database,
+    owner_in,
+    prepared_insert,
+    shown_url,
+    sqlite_path,
+)
 
 from .record import QUESTION_KEY, WAITING_KEY, TaskRecord, state_of
 from .tables import CommandRow, EventRow, JournalTable, StepRow, TaskRow
 
+if TYPE_CHECKING:
+    from repertory.xp_store import PostgresOwner
+
 _DIALECT = sqlite_dialect.dialect()
 # Events of one task that may wait to be written with what follows them.
 _MOST_HELD = 64
+_OWNER = "journal"
 # Seconds between the tries to own a journal; on a worker thread.
 _LOCK_PAUSES = (0.02, 0.05, 0.1)
 
 
-def _insert(table: type[SQLModel], prefix: str = "INSERT") -> tuple[str, tuple[str, ...]]:
-    """The prepared INSERT of a table and its columns in the statement's order."""
-    statement = insert(table).compile(dialect=_DIALECT)
-    columns = tuple(statement.positiontup or ())
-    return str(statement).replace("INSERT", prefix, 1), columns
-
-
-_INSERT_TASK, _TASK_COLUMNS = _insert(TaskRow, "INSERT OR IGNORE")
-_INSERT_EVENT, _ = _insert(EventRow)
-_INSERT_STEP, _STEP_COLUMNS = _insert(StepRow, "INSERT OR REPLACE")
-_INSERT_COMMAND, _COMMAND_COLUMNS = _insert(CommandRow)
+_INSERT_TASK, _TASK_COLUMNS = prepared_insert(TaskRow)
+_INSERT_TASK += " ON CONFLICT DO NOTHING"
+_INSERT_EVENT, _ = prepared_insert(EventRow)
+_INSERT_STEP, _STEP_COLUMNS = prepared_insert(StepRow)
+_INSERT_STEP += " ON CONFLICT (task_id, key) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in _STEP_COLUMNS if name not in ("task_id", "key")
+)
+_INSERT_COMMAND, _COMMAND_COLUMNS = prepared_insert(CommandRow)
+_INSERT_COMMAND += " RETURNING number"
+# The order of commits is the order of rows where there is one writer; elsewhere it is told
+# by the oldest transaction that still runs: what is before it is seen by whoever asks now.
+_MARK = {
+    "sqlite": "SELECT coalesce(max(rowid), 0) FROM event",
+    "postgresql": "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+}
+_CHANGED = {
+    "sqlite": "SELECT DISTINCT task_id FROM event WHERE rowid>?",
+    "postgresql": "SELECT DISTINCT task_id FROM event WHERE change>=?"
+    # What was restored from another cluster has numbers that are still to come here.
+    " AND change<pg_snapshot_xmax(pg_current_snapshot())::text::bigint",
+}
+_EXTRA_DDL = {
+    "sqlite": (),
+    "postgresql": (
+        "ALTER TABLE event ADD COLUMN IF NOT EXISTS change BIGINT NOT NULL"
+        " DEFAULT (pg_current_xact_id()::text::bigint)",
+        "CREATE INDEX IF NOT EXISTS event_change ON event (change)",
+    ),
+}
+_EVERY = 2**62
 _SELECT_TASK = str(select(TaskRow).compile(dialect=_DIALECT))
 _SELECT_STEP = str(select(StepRow).compile(dialect=_DIALECT))
 _OWNED = " AND task.agent=? AND task.tenant=? AND task.principal=?"
@@ -170,7 +202,7 @@ _COLUMNS = tuple(column.name for column in TaskRow.__table__.columns)  # type: i
 _STEP_FIELDS = tuple(column.name for column in StepRow.__table__.columns)  # type: ignore[attr-defined]  # SQLModel adds it
 
 
-def _load_events(connection: sqlite3.Connection, record: TaskRecord) -> TaskRecord:
+def _load_events(connection: Connection, record: TaskRecord) -> TaskRecord:
     rows = connection.execute(
         "SELECT sequence, body FROM event WHERE task_id=? ORDER BY sequence", (record.id,)
     )
@@ -183,7 +215,7 @@ def _load_events(connection: sqlite3.Connection, record: TaskRecord) -> TaskReco
 
 
 def _load(
-    connection: sqlite3.Connection, task_id: str, owner: tuple[str, str, str] | None = None
+    connection: Connection, task_id: str, owner: tuple[str, str, str] | None = None
 ) -> TaskRecord | None:
     scope, values = ("", ()) if owner is None else (_OWNED, owner)
     statement = f"{_SELECT_TASK} WHERE task.id=?{scope}"
@@ -208,8 +240,8 @@ def _staged(record: TaskRecord, events: Sequence[StreamResponse]) -> list[Number
 def _written(
     record: TaskRecord,
     numbered: Sequence[NumberedEvent],
-    also: Callable[[sqlite3.Connection], Any] | None,
-) -> Callable[[sqlite3.Connection], None]:
+    also: Callable[[Connection], Any] | None,
+) -> Callable[[Connection], None]:
     """What writes staged events of a task, and where it stands after them."""
     at = record.updated_at = time()
     before = numbered[0].sequence - 1
@@ -225,7 +257,7 @@ def _written(
         before,
     )
 
-    def unit(connection: sqlite3.Connection) -> None:
+    def unit(connection: Connection) -> None:
         if not connection.execute(_MOVE_TASK, change).rowcount:
             raise StaleTaskError(
                 f"task {record.id} was changed by another process after event {before}",
@@ -268,17 +300,17 @@ class Journal:
 
         known: list[TaskRecord | None] = []
 
-        def unit(connection: sqlite3.Connection) -> TaskRecord | None:
+        def unit(connection: Connection) -> TaskRecord | None:
             if connection.execute(_INSERT_TASK, row).rowcount:
                 connection.execute(_INSERT_EVENT, event)
-                known.append(None)
+                known[:] = [None]
             else:
                 found = connection.execute(
                     "SELECT id FROM task"
                     " WHERE tenant=? AND principal=? AND agent=? AND message_id=?",
                     identity,
                 ).fetchone()
-                known.append(_load(connection, found[0]))
+                known[:] = [_load(connection, found[0])]
             return known[0]
 
         def settle() -> None:
@@ -292,7 +324,7 @@ class Journal:
         self,
         record: TaskRecord,
         *events: StreamResponse,
-        also: Callable[[sqlite3.Connection], Any] | None = None,
+        also: Callable[[Connection], Any] | None = None,
     ) -> None:
         """Add events to a task's log, durable and then published, in one commit with `also`.
 
@@ -381,7 +413,7 @@ class Journal:
     ) -> EventPage | None:
         """Events above `after` of a task that is this owner's (agent, tenant, principal), or None."""
 
-        def unit(connection: sqlite3.Connection) -> EventPage | None:
+        def unit(connection: Connection) -> EventPage | None:
             row = connection.execute(
                 f"SELECT sequence, ended FROM task WHERE task.id=?{_OWNED}", (task_id, *owner)
             ).fetchone()
@@ -405,11 +437,12 @@ class Journal:
     async def changed_since(self, mark: int) -> tuple[int, frozenset[str]]:
         """The tasks that got events after `mark`, and the mark to ask from next; from -1 none."""
 
-        def unit(connection: sqlite3.Connection) -> tuple[int, frozenset[str]]:
-            last = connection.execute("SELECT max(rowid) FROM event").fetchone()[0] or 0
-            if mark < 0 or last == mark:
+        def unit(connection: Connection) -> tuple[int, frozenset[str]]:
+            engine = connection.dialect.engine
+            last = connection.execute(_MARK[engine]).fetchone()[0]
+            if mark < 0:
                 return last, frozenset()
-            rows = connection.execute("SELECT DISTINCT task_id FROM event WHERE rowid>?", (mark,))
+            rows = connection.execute(_CHANGED[engine], (mark,))
             return last, frozenset(row[0] for row in rows)
 
         return await self.database.read(unit)
@@ -418,7 +451,7 @@ class Journal:
         """Every task of these agents that has not ended, oldest first, with its log."""
         marks = ",".join("?" * len(agents))
 
-        def unit(connection: sqlite3.Connection) -> list[TaskRecord]:
+        def unit(connection: Connection) -> list[TaskRecord]:
             rows = connection.execute(
                 f"{_SELECT_TASK} WHERE task.ended=0 AND task.agent IN ({marks})"
                 " ORDER BY task.created_at, task.id",
@@ -429,21 +462,26 @@ class Journal:
         return await self.database.read(unit)
 
     async def select(
-        self, where: str = "1", values: Sequence[Any] = (), *, limit: int = -1, offset: int = 0
+        self,
+        where: str = "1=1",
+        values: Sequence[Any] = (),
+        *,
+        limit: int | None = None,
+        offset: int = 0,
     ) -> tuple[list[TaskRecord], int]:
         """Tasks without their logs, newest change first, and how many there are in all.
 
         where: SQL over the columns of `TaskRow`, with `values` for its marks.
         """
 
-        def unit(connection: sqlite3.Connection) -> tuple[list[TaskRecord], int]:
+        def unit(connection: Connection) -> tuple[list[TaskRecord], int]:
             total = connection.execute(
                 f"SELECT count(*) FROM task WHERE {where}", tuple(values)
             ).fetchone()[0]
             rows = connection.execute(
                 f"{_SELECT_TASK} WHERE {where} ORDER BY task.updated_at DESC, task.id DESC"
                 " LIMIT ? OFFSET ?",
-                (*values, limit, offset),
+                (*values, _EVERY if limit is None else limit, offset),
             ).fetchall()
             return [_record_of(row) for row in rows], total
 
@@ -453,7 +491,7 @@ class Journal:
         """The context's ended tasks of the same agent and caller, oldest first, with logs."""
         values = (record.tenant, record.context_id, record.agent, record.principal)
 
-        def unit(connection: sqlite3.Connection) -> list[TaskRecord]:
+        def unit(connection: Connection) -> list[TaskRecord]:
             rows = connection.execute(
                 f"{_SELECT_TASK} WHERE task.tenant=? AND task.context_id=? AND task.agent=?"
                 " AND task.principal=? AND task.ended=1 AND task.created_at<=? AND task.id<>?"
@@ -487,7 +525,7 @@ class Journal:
     async def steps(self, task_id: str) -> dict[str, StepRecord]:
         """The steps of a task by key, in the order in which they began."""
 
-        def unit(connection: sqlite3.Connection) -> dict[str, StepRecord]:
+        def unit(connection: Connection) -> dict[str, StepRecord]:
             found: dict[str, StepRecord] = {}
             for row in connection.execute(
                 _SELECT_STEP + " WHERE step.task_id=? ORDER BY step.number", (task_id,)
@@ -509,13 +547,13 @@ class Journal:
         row = {"kind": kind, "task_id": task_id, "body": body, "at": time(), "outcome": ""}
         values = tuple(row.get(column) for column in _COMMAND_COLUMNS)
         return await self.database.transact(
-            lambda connection: connection.execute(_INSERT_COMMAND, values).lastrowid or 0
+            lambda connection: int(connection.execute(_INSERT_COMMAND, values).fetchone()[0])
         )
 
     async def pending_commands(self) -> list[Command]:
         """Commands of other processes that nobody has carried out yet, oldest first."""
 
-        def unit(connection: sqlite3.Connection) -> list[Command]:
+        def unit(connection: Connection) -> list[Command]:
             return [
                 Command(*row)
                 for row in connection.execute(
@@ -568,12 +606,16 @@ def question_of(record: TaskRecord) -> dict[str, Any] | None:
 @asynccontextmanager
 async def open_journal(database: Database) -> AsyncIterator[Journal]:
     """A journal in `database`, its tables created where they are missing."""
-    await database.ensure(JournalTable.metadata)
+    await database.ensure(JournalTable.metadata, _EXTRA_DDL[database.dialect.engine])
     yield Journal(database)
 
 
 def owner_of(url: str) -> int | None:
     """The pid of the process that owns a journal now, or None; blocking."""
+    if is_postgres(url):
+        seen = owner_in(url, _OWNER)
+        seen.close()
+        return seen.pid
     lock = Path(sqlite_path(url) + ".lock")
     if not lock.exists():
         return None
@@ -594,6 +636,13 @@ async def owned(url: str) -> AsyncIterator[None]:
     Raises:
         StoreOwnedError: Another process owns it; the pid is in the sentence.
     """
+    if is_postgres(url):
+        owner = await anyio.to_thread.run_sync(_own_server, url)
+        try:
+            yield
+        finally:
+            owner.close()
+        return
     path = sqlite_path(url)
     if path == ":memory:":
         yield
@@ -603,6 +652,24 @@ async def owned(url: str) -> AsyncIterator[None]:
         yield
     finally:
         file.close()
+
+
+def _own_server(url: str) -> "PostgresOwner":
+    owner = owner_in(url, _OWNER)
+    if not owner.owned:
+        owner.close()
+        raise _in_use(shown_url(url), owner.pid)
+    return owner
+
+
+def _in_use(store: str, pid: int | str | None) -> StoreOwnedError:
+    return StoreOwnedError(
+        f"the store {store} is in use by process {pid or 'unknown'}: wait for it to end, stop it,"
+        " or name another store; `repertory answer`, `cancel`, `tasks`, `watch` and `trace` work"
+        " beside it",
+        path=store,
+        pid=pid,
+    )
 
 
 def _lock(path: str) -> TextIO:
@@ -625,15 +692,9 @@ def _lock(path: str) -> TextIO:
                 sleep(pause)
     else:
         file.seek(0)
-        pid = file.read().strip() or "unknown"
+        pid = file.read().strip()
         file.close()
-        raise StoreOwnedError(
-            f"the store {path} is in use by process {pid}: wait for it to end, stop it, or name"
-            " another store; `repertory answer`, `cancel`, `tasks`, `watch` and `trace` work"
-            " beside it",
-            path=path,
-            pid=pid,
-        )
+        raise _in_use(path, pid)
     file.seek(0)
     file.truncate()
     file.write(str(os.getpid()))
@@ -653,7 +714,7 @@ async def post_command(url: str, kind: str, task_id: str, body: str) -> int:
 async def command_outcome(database: Database, number: int) -> str:
     """What came of a command; "" while nobody has carried it out."""
 
-    def unit(connection: sqlite3.Connection) -> str:
+    def unit(connection: Connection) -> str:
         row = connection.execute("SELECT outcome FROM command WHERE number=?", (number,)).fetchone()
         return "" if row is None else str(row[0])
 

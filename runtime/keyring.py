@@ -1,16 +1,13 @@
 """The API keys of a network, in its store: their hashes, and whom they stand for."""
 
-import sqlite3
 from collections.abc import Callable
 from time import monotonic, time
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import insert
-from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from repertory.protocol import KeyRecord, new_key
-from repertory.xp_store import Database
+from repertory.xp_store import Connection, Database, prepared_insert
 
 from .errors import InputError
 from .tables import KeyRow
@@ -21,9 +18,7 @@ _MOST_KEPT: Final = 1024
 _SELECT: Final = (
     "SELECT id, name, tenant, digest, capabilities, expires_at, revoked_at FROM api_key"
 )
-_STATEMENT = insert(KeyRow).compile(dialect=sqlite_dialect.dialect())
-_INSERT: Final = str(_STATEMENT)
-_COLUMNS: Final = tuple(_STATEMENT.positiontup or ())
+_INSERT, _COLUMNS = prepared_insert(KeyRow)
 
 
 class Keyring:
@@ -77,7 +72,7 @@ class Keyring:
         }
         row = tuple(values[column] for column in _COLUMNS)
 
-        def unit(connection: sqlite3.Connection) -> bool:
+        def unit(connection: Connection) -> bool:
             used = "SELECT 1 FROM api_key WHERE name=? AND revoked_at IS NULL"
             if connection.execute(used, (name,)).fetchone() is not None:
                 return False
@@ -94,7 +89,7 @@ class Keyring:
         """Take back the keys of that name or id; returns how many there were."""
         values = (time(), name, name)
 
-        def unit(connection: sqlite3.Connection) -> int:
+        def unit(connection: Connection) -> int:
             return connection.execute(
                 "UPDATE api_key SET revoked_at=? WHERE (name=? OR id=?) AND revoked_at IS NULL",
                 values,
@@ -103,7 +98,7 @@ class Keyring:
         return await self._database.transact(unit)
 
     async def _select(self, where: str, *values: Any) -> list[KeyRecord]:
-        def unit(connection: sqlite3.Connection) -> list[KeyRecord]:
+        def unit(connection: Connection) -> list[KeyRecord]:
             return [_record(row) for row in connection.execute(f"{_SELECT} {where}", values)]
 
         return await self._database.read(unit)

@@ -57,7 +57,7 @@ class Replays:
             copy = Path(folder) / "copy.db"
             hidden = [each.digest for each in cases]
             hidden += [] if findable else [pack.digest for pack in self._packs]
-            await to_thread.run_sync(partial(_copy, self._journal.database.path, str(copy), hidden))
+            await to_thread.run_sync(partial(_copy, self._journal.database.name, str(copy), hidden))
             return await self._arms(asked, agents, f"sqlite:///{copy}")
 
     async def _arms(self, asked: Sequence[Asked], agents: set[str], url: str) -> list[Arm]:

@@ -7,11 +7,10 @@ REPERTORY_STATE_KEY takes its place where the environment holds the secrets.
 
 import os
 import secrets
-import sqlite3
 from hashlib import sha256
 from typing import Final
 
-from repertory.xp_store import Database
+from repertory.xp_store import Connection, Database
 
 VARIABLE: Final = "REPERTORY_STATE_KEY"
 _NAME: Final = "request state"
@@ -23,9 +22,9 @@ async def state_key(database: Database) -> bytes:
     if told:
         return sha256(told.encode()).digest()
 
-    def unit(connection: sqlite3.Connection) -> bytes:
+    def unit(connection: Connection) -> bytes:
         connection.execute(
-            "INSERT OR IGNORE INTO secret (name, value) VALUES (?, ?)",
+            "INSERT INTO secret (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
             (_NAME, secrets.token_hex(32)),
         )
         found = connection.execute("SELECT value FROM secret WHERE name=?", (_NAME,)).fetchone()

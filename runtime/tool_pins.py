@@ -6,7 +6,6 @@ tool that offers another one are refused until `repertory tools approve`.
 """
 
 import hashlib
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import time
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from repertory.xp_store import Database
+from repertory.xp_store import Connection, Database
 
 from .audit import Audit, AuditEntry
 
@@ -82,13 +81,14 @@ class StoredPins:
             name: (digest_of(definition), _dump(definition)) for name, definition in offered.items()
         }
 
-        def unit(connection: sqlite3.Connection) -> tuple[dict[str, Any], list[ToolPin]]:
+        def unit(connection: Connection) -> tuple[dict[str, Any], list[ToolPin]]:
             found: dict[str, Any] = {}
             fresh: list[ToolPin] = []
             for name, (digest, definition) in rows.items():
                 connection.execute(
-                    "INSERT OR IGNORE INTO tool_pin (server, tool, digest, definition,"
-                    " pending_digest, pending, approved_at) VALUES (?, ?, ?, ?, '', '', ?)",
+                    "INSERT INTO tool_pin (server, tool, digest, definition,"
+                    " pending_digest, pending, approved_at) VALUES (?, ?, ?, ?, '', '', ?)"
+                    " ON CONFLICT DO NOTHING",
                     (server, name, digest, definition, time()),
                 )
                 where = f"{_SELECT} WHERE server=? AND tool=?"
@@ -120,14 +120,17 @@ class StoredPins:
         definition = {"command": list(argv)}
         digest, text = digest_of(definition), _dump(definition)
 
-        def unit(connection: sqlite3.Connection) -> str | None:
+        def unit(connection: Connection) -> str | None:
             where = f"{_SELECT} WHERE server=? AND tool=?"
             row = connection.execute(where, (server, COMMAND)).fetchone()
             if row is not None and row[2] == digest:
                 return None
             connection.execute(
-                "INSERT OR REPLACE INTO tool_pin (server, tool, digest, definition,"
-                " pending_digest, pending, approved_at) VALUES (?, ?, ?, ?, '', '', ?)",
+                "INSERT INTO tool_pin (server, tool, digest, definition,"
+                " pending_digest, pending, approved_at) VALUES (?, ?, ?, ?, '', '', ?)"
+                " ON CONFLICT (server, tool) DO UPDATE SET digest = excluded.digest,"
+                " definition = excluded.definition, pending_digest = '', pending = '',"
+                " approved_at = excluded.approved_at",
                 (server, COMMAND, digest, text, time()),
             )
             return "" if row is None else str(row[3])
@@ -143,7 +146,7 @@ class StoredPins:
 async def pins_of(database: Database) -> list[ToolPin]:
     """Every pinned tool, by server and name."""
 
-    def unit(connection: sqlite3.Connection) -> list[ToolPin]:
+    def unit(connection: Connection) -> list[ToolPin]:
         rows = connection.execute(f"{_SELECT} WHERE tool<>'' {_ORDER}")
         return [_pin(row) for row in rows.fetchall()]
 
@@ -154,7 +157,7 @@ async def approve(database: Database, name: str) -> list[ToolPin]:
     """Approve what waits of `server` or `server.tool`; the pins as they were before."""
     server, _, tool = name.partition(".")
 
-    def unit(connection: sqlite3.Connection) -> list[ToolPin]:
+    def unit(connection: Connection) -> list[ToolPin]:
         where = "server=? AND pending_digest<>''" + (" AND tool=?" if tool else "")
         values = (server, tool) if tool else (server,)
         waiting = [

@@ -1,14 +1,16 @@
 """Webhooks in the journal: `repertory.protocol.WebhookStore` in SQL."""
 
-import sqlite3
 from typing import Any
 
 import orjson
 
 from repertory.protocol import TaskPushNotificationConfig, Webhook
-from repertory.xp_store import Database
+from repertory.xp_store import Connection, Database
 
 _COLUMNS = "agent, task_id, config_id, tenant, principal, config, sent, done, version"
+_ANEW = "ON CONFLICT (agent, task_id, config_id) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[3:]
+)
 
 
 class JournalWebhooks:
@@ -33,7 +35,7 @@ class JournalWebhooks:
         )
         await self._database.transact(
             lambda connection: connection.execute(
-                f"INSERT OR REPLACE INTO webhook ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", row
+                f"INSERT INTO webhook ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?) {_ANEW}", row
             )
         )
 
@@ -54,7 +56,7 @@ class JournalWebhooks:
         return await self._select("agent=? AND done=0 ORDER BY task_id", agent)
 
     async def _select(self, where: str, *values: str) -> list[Webhook]:
-        def unit(connection: sqlite3.Connection) -> list[Webhook]:
+        def unit(connection: Connection) -> list[Webhook]:
             rows = connection.execute(f"SELECT {_COLUMNS} FROM webhook WHERE {where}", values)
             return [_webhook_of(row) for row in rows.fetchall()]
 

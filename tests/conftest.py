@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
+from tempfile import TemporaryDirectory
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from playwright.sync_api import Browser, sync_playwright
 
 from repertory.xp_store.weights import missing_weights
+from tests.cluster import Cluster, binaries
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # A browser of a test speaks to nobody: no updates, no look-ups, no sandbox that root lacks.
@@ -61,6 +63,31 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data in {folder}; name its folder in REPERTORY_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A real PostgreSQL server, one for each process of the tests."""
+    found = binaries()
+    if found is None:
+        pytest.skip("no PostgreSQL on this machine; install the package postgresql")
+    # A socket's path may have 107 bytes, and another user must reach its folder.
+    with TemporaryDirectory(prefix="repertory-pg-", dir="/tmp") as folder:
+        cluster = Cluster(Path(folder), found)
+        cluster.start()
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh store of either engine: what is asked of one is asked of both."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    cluster: Cluster = request.getfixturevalue("postgres")
+    return cluster.new_database()
 
 
 @pytest.fixture

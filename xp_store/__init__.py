@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from .changes import Arm, Case, Finding, Replay, Thresholds
     from .checker import Checker, Limits, open_checker, run_check
     from .checks import CheckSpec, Verdict
-    from .database import Database, Durability, open_database, sqlite_path
+    from .connection import Connection, Dialect, prepared_insert
+    from .database import Database, Durability, News
     from .derivation import DERIVATIONS, Derivation, Parent, tally
     from .digests import Clock, digest_of, utc_now
     from .drafts import Claim, Cost, Origin, Outcome, PackDraft, PackRef, Rights, StepDraft
     from .embedder import Embedder, HashEmbedder, MiniLM
+    from .engines import file_of, is_postgres, open_database, owner_in, shown_url, sqlite_path
     from .errors import (
         BundleError,
         ChangeError,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from .licences import expression_of
     from .lineage import Selector
     from .mutants import PANEL, Mutant, mutants_of
+    from .postgres_engine import PostgresOwner
     from .rebuild import rebuilt_digest, store_digest
     from .record import pack_rows
     from .redaction import DEFAULT_RULES, PATTERNS, Redactor, Rule
@@ -84,12 +87,14 @@ _MODULE_OF = {
     "ChromaIndex": "index",
     "Claim": "drafts",
     "Clock": "digests",
+    "Connection": "connection",
     "Cost": "drafts",
     "DEFAULT_RULES": "redaction",
     "DERIVATIONS": "derivation",
     "Database": "database",
     "Decision": "rights",
     "Derivation": "derivation",
+    "Dialect": "connection",
     "DraftInvalidError": "errors",
     "Durability": "database",
     "Edge": "tables",
@@ -116,6 +121,7 @@ _MODULE_OF = {
     "MemoryIndex": "index",
     "MiniLM": "embedder",
     "Mutant": "mutants",
+    "News": "database",
     "Origin": "drafts",
     "Outcome": "drafts",
     "PANEL": "mutants",
@@ -128,6 +134,7 @@ _MODULE_OF = {
     "PackRef": "drafts",
     "PackStore": "store",
     "Parent": "derivation",
+    "PostgresOwner": "postgres_engine",
     "Purge": "forgetting",
     "Reasons": "hits",
     "Recall": "hits",
@@ -165,29 +172,34 @@ _MODULE_OF = {
     "experience_server": "server",
     "export_packs": "transfer",
     "expression_of": "licences",
+    "file_of": "engines",
     "files_of": "residue",
     "find_weights": "weights",
     "hit_data": "server",
     "import_packs": "transfer",
     "inherit": "rights",
     "install_weights": "weights",
+    "is_postgres": "engines",
     "load_keys": "keys",
     "missing_weights": "weights",
     "mutants_of": "mutants",
     "open_checker": "checker",
-    "open_database": "database",
+    "open_database": "engines",
     "open_pack_store": "store",
     "open_store": "store",
+    "owner_in": "engines",
     "pack_data": "server",
     "pack_rows": "record",
     "permits": "rights",
+    "prepared_insert": "connection",
     "read_bundle": "arrivals",
     "read_certificate": "certificate",
     "rebuilt_digest": "rebuild",
     "run_check": "checker",
     "run_gates": "gates",
     "scan": "residue",
-    "sqlite_path": "database",
+    "shown_url": "engines",
+    "sqlite_path": "engines",
     "store_digest": "rebuild",
     "tally": "derivation",
     "texts_in": "residue",
@@ -221,10 +233,12 @@ __all__ = [
     "ChromaIndex",
     "Claim",
     "Clock",
+    "Connection",
     "Cost",
     "Database",
     "Decision",
     "Derivation",
+    "Dialect",
     "DraftInvalidError",
     "Durability",
     "Edge",
@@ -251,6 +265,7 @@ __all__ = [
     "MemoryIndex",
     "MiniLM",
     "Mutant",
+    "News",
     "Origin",
     "Outcome",
     "Pack",
@@ -260,6 +275,7 @@ __all__ = [
     "PackRef",
     "PackStore",
     "Parent",
+    "PostgresOwner",
     "Purge",
     "Reasons",
     "Recall",
@@ -295,12 +311,14 @@ __all__ = [
     "experience_server",
     "export_packs",
     "expression_of",
+    "file_of",
     "files_of",
     "find_weights",
     "hit_data",
     "import_packs",
     "inherit",
     "install_weights",
+    "is_postgres",
     "load_keys",
     "missing_weights",
     "mutants_of",
@@ -308,15 +326,18 @@ __all__ = [
     "open_database",
     "open_pack_store",
     "open_store",
+    "owner_in",
     "pack_data",
     "pack_rows",
     "permits",
+    "prepared_insert",
     "read_bundle",
     "read_certificate",
     "rebuilt_digest",
     "run_check",
     "run_gates",
     "scan",
+    "shown_url",
     "sqlite_path",
     "store_digest",
     "tally",

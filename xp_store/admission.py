@@ -1,10 +1,10 @@
 """Admission: a check moves trust only after the gates let it through, tenant by tenant."""
 
-import sqlite3
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from .checks import CheckSpec
+from .connection import Connection
 from .digests import Clock, as_json, digest_of, instant, utc_now
 from .gates import Gates
 from .ledger import append_entry
@@ -20,7 +20,7 @@ def admission_rows(
     actor: str,
     status: AdmissionStatus | None = None,
     clock: Clock = utc_now,
-) -> Callable[[sqlite3.Connection], AdmissionStatus]:
+) -> Callable[[Connection], AdmissionStatus]:
     """Return the unit that keeps what the gates found of `spec`, and says what became of it.
 
     status: in place of what the gates say, as for a check that proved flaky later.
@@ -28,7 +28,7 @@ def admission_rows(
     at = instant(clock())
     decided: AdmissionStatus = status or ("admitted" if gates.passed else "refused")
 
-    def write(connection: sqlite3.Connection) -> AdmissionStatus:
+    def write(connection: Connection) -> AdmissionStatus:
         connection.execute(
             "INSERT INTO xp_check (digest, name, lang, code) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",

@@ -7,13 +7,13 @@ its constants (k1 = 1.2, b = 0.75) are those of SQLite's documentation of `bm25(
 """
 
 import math
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .connection import Connection
 from .scope import Rows
 
 _K1 = 1.2
@@ -27,7 +27,7 @@ _MOST_KNOWN = 20_000
 MOST_POSTINGS = 20_000
 _SAMPLED_ROWS = 2_000
 _COUNTED = (
-    "SELECT count(*), coalesce(sum(CASE WHEN p.tenant = ? AND p.current THEN 1 ELSE 0 END), 0),"
+    "SELECT count(*), coalesce(sum(CASE WHEN p.tenant = ? AND p.current = 1 THEN 1 ELSE 0 END), 0),"
     " coalesce(min(p.row_id), 0) FROM (SELECT rowid AS place FROM xp_fts WHERE xp_fts MATCH ?"
     " ORDER BY rowid DESC LIMIT ?) found JOIN xp_pack p ON p.row_id = found.place"
 )
@@ -52,7 +52,7 @@ class Frequencies:
         self._corpora: dict[str, tuple[int, Corpus]] = {}
         self._holding: dict[tuple[str, str], tuple[int, tuple[int, bool]]] = {}
 
-    def corpus(self, connection: sqlite3.Connection, tenant: str) -> Corpus:
+    def corpus(self, connection: Connection, tenant: str) -> Corpus:
         """The tenant's packs; at most a tenth of them, or a thousandth of all, later than the truth."""
         newest = _newest(connection)
         when, corpus = self._corpora.get(tenant, (-1, Corpus(0, 1.0)))
@@ -61,7 +61,7 @@ class Frequencies:
             self._corpora[tenant] = newest, corpus
         return corpus
 
-    def of(self, connection: sqlite3.Connection, tenant: str, word: str) -> tuple[int, bool]:
+    def of(self, connection: Connection, tenant: str, word: str) -> tuple[int, bool]:
         """In how many of the tenant's packs `word` occurs, and whether in few rows of all tenants.
 
         Of a word in very many rows the newest are counted, and the rest estimated.
@@ -91,12 +91,12 @@ class Frequencies:
         return 0 <= when <= newest <= when + max(corpus.packs // 10, newest // 1000)
 
 
-def _newest(connection: sqlite3.Connection) -> int:
+def _newest(connection: Connection) -> int:
     newest: int = connection.execute("SELECT coalesce(max(row_id), 0) FROM xp_pack").fetchone()[0]
     return newest
 
 
-def _corpus_of(connection: sqlite3.Connection, tenant: str) -> Corpus:
+def _corpus_of(connection: Connection, tenant: str) -> Corpus:
     packs = connection.execute(
         "SELECT count(*) FROM xp_pack WHERE tenant = ? AND current = 1", (tenant,)
     ).fetchone()[0]
@@ -114,7 +114,7 @@ def weight_of(packs: int, holding: int) -> float:
 
 
 def fits(
-    connection: sqlite3.Connection,
+    connection: Connection,
     words: Sequence[tuple[str, int]],
     corpus: Corpus,
     rows: Rows,
@@ -139,7 +139,7 @@ def fits(
 
 
 def _postings(
-    connection: sqlite3.Connection, word: str, rows: Rows
+    connection: Connection, word: str, rows: Rows
 ) -> tuple[Rows, NDArray[np.float64], NDArray[np.float64]]:
     """Of `rows` those that hold `word`: how often, weighed by column, and their lengths."""
     found = connection.execute(

@@ -5,12 +5,12 @@ from it. A card is Markdown for people.
 """
 
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from .connection import Connection
 from .digests import instant
 from .tables import PACK_COLUMNS, Pack, from_row
 from .trust import TrustRule
@@ -18,7 +18,7 @@ from .trust import TrustRule
 _MOST = 8
 
 
-def pack_card(connection: sqlite3.Connection, pack: Pack, rule: TrustRule, now: datetime) -> str:
+def pack_card(connection: Connection, pack: Pack, rule: TrustRule, now: datetime) -> str:
     """The card of one pack's revision: what it is, what speaks for it, what may be done with it."""
     entries = connection.execute(
         "SELECT seq, at, verb, actor, reason FROM xp_ledger WHERE before = ?1 OR after = ?1"
@@ -74,13 +74,13 @@ def pack_card(connection: sqlite3.Connection, pack: Pack, rule: TrustRule, now: 
     )
 
 
-def agent_card(connection: sqlite3.Connection, tenant: str, agent: str) -> str:
+def agent_card(connection: Connection, tenant: str, agent: str) -> str:
     """The card of an agent as its packs tell it, which may be other than what it says of itself."""
     packs = _packs(connection, tenant, "owner = ?", (agent,))
     return _page(f"The agent {agent}", _figures(packs), _sections(connection, packs))
 
 
-def model_card(connection: sqlite3.Connection, tenant: str, model: str) -> str:
+def model_card(connection: Connection, tenant: str, model: str) -> str:
     """The card of a model: what was done with it here, and how it went."""
     packs = [
         pack
@@ -90,7 +90,7 @@ def model_card(connection: sqlite3.Connection, tenant: str, model: str) -> str:
     return _page(f"The model {model}", _figures(packs), _sections(connection, packs))
 
 
-def data_statement(connection: sqlite3.Connection, tenant: str) -> str:
+def data_statement(connection: Connection, tenant: str) -> str:
     """What is kept for a tenant: how much, since when, under which rights, about how many persons."""
     packs = _packs(connection, tenant, "1 = 1", ())
     verbs = Counter(
@@ -120,7 +120,7 @@ def data_statement(connection: sqlite3.Connection, tenant: str) -> str:
 
 
 def charter_card(
-    connection: sqlite3.Connection, tenant: str, charter: Sequence[tuple[str, Mapping[str, str]]]
+    connection: Connection, tenant: str, charter: Sequence[tuple[str, Mapping[str, str]]]
 ) -> str:
     """The values of a network, each with its checks and what they said; others are statements only.
 
@@ -149,9 +149,7 @@ def charter_card(
     )
 
 
-def _packs(
-    connection: sqlite3.Connection, tenant: str, where: str, values: Sequence[Any]
-) -> list[Pack]:
+def _packs(connection: Connection, tenant: str, where: str, values: Sequence[Any]) -> list[Pack]:
     rows = connection.execute(
         f"SELECT {', '.join(PACK_COLUMNS)} FROM xp_pack WHERE tenant = ? AND current = 1"
         f" AND {where} ORDER BY row_id",
@@ -179,7 +177,7 @@ def _figures(packs: Sequence[Pack]) -> list[tuple[str, str]]:
     ]
 
 
-def _sections(connection: sqlite3.Connection, packs: Sequence[Pack]) -> list[tuple[str, list[str]]]:
+def _sections(connection: Connection, packs: Sequence[Pack]) -> list[tuple[str, list[str]]]:
     families = Counter(pack.family for pack in packs)
     models = Counter(str(pack.origin.get("model") or "none") for pack in packs)
     tools = Counter(name for pack in packs for name in (pack.origin.get("tool_versions") or {}))

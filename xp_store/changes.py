@@ -7,7 +7,6 @@ taken back at any time, with everything that came of it.
 """
 
 import random
-import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from .connection import Connection
 from .digests import as_json, digest_of, instant
 from .drafts import Status
 from .errors import ChangeError
@@ -95,14 +95,14 @@ def open_rows(
     actor: str,
     now: datetime,
     rule: TrustRule,
-) -> Callable[[sqlite3.Connection], None]:
+) -> Callable[[Connection], None]:
     """Return the unit that opens a change; what it must reach stands in the ledger from then on.
 
     The unit raises ChangeError where a pack may not be promoted whatever is measured.
     """
     at = instant(now)
 
-    def write(connection: sqlite3.Connection) -> None:
+    def write(connection: Connection) -> None:
         for digest in digests:
             unfit = _unfit(connection, tenant, digest, thresholds, now, rule)
             if unfit:
@@ -126,7 +126,7 @@ def open_rows(
 
 
 def _unfit(
-    connection: sqlite3.Connection,
+    connection: Connection,
     tenant: str,
     digest: str,
     thresholds: Thresholds,
@@ -216,11 +216,11 @@ def _interval(differences: Sequence[int], seed: int = 0) -> tuple[float, float, 
 
 def close_rows(
     finding: Finding, tenant: str, *, actor: str, now: datetime
-) -> Callable[[sqlite3.Connection], None]:
+) -> Callable[[Connection], None]:
     """Return the unit that promotes the packs of a change, or writes why it did not."""
     at = instant(now)
 
-    def write(connection: sqlite3.Connection) -> None:
+    def write(connection: Connection) -> None:
         row = connection.execute(
             "SELECT packs FROM xp_change WHERE id = ? AND tenant = ? AND state = 'open'",
             (finding.change, tenant),
@@ -262,7 +262,7 @@ def rollback_rows(
     now: datetime,
     change: str = "",
     selector: Selector | None = None,
-) -> Callable[[sqlite3.Connection], list[str]]:
+) -> Callable[[Connection], list[str]]:
     """Return the unit that retires the packs of a change or a selector, and all that came of them.
 
     It returns their digests, oldest first. The unit raises ChangeError for a change
@@ -270,7 +270,7 @@ def rollback_rows(
     """
     at = instant(now)
 
-    def write(connection: sqlite3.Connection) -> list[str]:
+    def write(connection: Connection) -> list[str]:
         chosen = selected(connection, tenant, selector) if selector is not None else []
         if change:
             row = connection.execute(
@@ -301,13 +301,13 @@ def rollback_rows(
 
 def status_rows(
     tenant: str, digest: str, status: Status, *, actor: str, reason: str, now: datetime
-) -> Callable[[sqlite3.Connection], None]:
+) -> Callable[[Connection], None]:
     """Return the unit that quarantines or retires one pack, or lets it be a candidate again."""
     verbs = {"quarantined": "quarantine", "retired": "retire", "candidate": "restore"}
     if status not in verbs:
         raise ChangeError(f"no pack becomes {status} but by a change", status=status)
 
-    def write(connection: sqlite3.Connection) -> None:
+    def write(connection: Connection) -> None:
         _set_status(connection, tenant, digest, status)
         append_entry(
             connection,
@@ -323,7 +323,7 @@ def status_rows(
     return write
 
 
-def _set_status(connection: sqlite3.Connection, tenant: str, digest: str, status: str) -> None:
+def _set_status(connection: Connection, tenant: str, digest: str, status: str) -> None:
     changed = connection.execute(
         "UPDATE xp_pack SET status = ? WHERE digest = ? AND tenant = ?", (status, digest, tenant)
     ).rowcount
@@ -331,7 +331,7 @@ def _set_status(connection: sqlite3.Connection, tenant: str, digest: str, status
         raise ChangeError(f"no pack with the digest {digest[:12]!r}", digest=digest)
 
 
-def stable_at(connection: sqlite3.Connection, tenant: str, when: datetime) -> dict[str, str]:
+def stable_at(connection: Connection, tenant: str, when: datetime) -> dict[str, str]:
     """The digests that were stable at a moment, each with the reason of its promotion."""
     stable: dict[str, str] = {}
     for verb, before, after, reason in connection.execute(
@@ -350,7 +350,7 @@ def stable_at(connection: sqlite3.Connection, tenant: str, when: datetime) -> di
 
 
 def retained_cases(
-    connection: sqlite3.Connection, tenant: str, packs: Sequence[Pack], most: int
+    connection: Connection, tenant: str, packs: Sequence[Pack], most: int
 ) -> list[Case]:
     """The newest real episodes of the packs' families whose checks decided, without the packs."""
     families = sorted({pack.family for pack in packs})

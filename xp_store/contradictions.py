@@ -1,13 +1,13 @@
 """Packs that contradict each other are shown together: the reader decides, not the ranking."""
 
-import sqlite3
 from collections.abc import Sequence
 
+from .connection import Connection
 from .scope import Scope, admitted, marks
 
 
 def contradicting(
-    connection: sqlite3.Connection, rows: Sequence[int], scope: Scope
+    connection: Connection, rows: Sequence[int], scope: Scope
 ) -> dict[int, list[int]]:
     """For each of `rows`, the packs in scope that contradict it, whichever of them said so."""
     own = dict(

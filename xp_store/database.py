@@ -1,42 +1,37 @@
-"""One SQLite file in WAL mode: one writer thread with group commit, a few reader threads.
+"""A store's database: one writer thread with group commit, a few reader threads.
 
 Whatever waits when the writer comes round is committed together, so an fsync is
 shared by all who wait for it. Each unit of work is atomic by itself: a unit that
-raises is rolled back alone. What the units mean (tasks, packs, spans) is not
-known here.
+raises is rolled back alone. How that is done is the engines' (`sqlite_engine`,
+`postgres_engine`); what the units mean (tasks, packs, spans) is not known here.
 """
 
 import asyncio
 import queue
-import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import anyio.to_thread
+import anyio
 from sqlalchemy import MetaData
-from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
-from .errors import StoreError, StoreVersionError
+from .connection import Connection, Dialect
+from .errors import StoreError
 
 T = TypeVar("T")
 Durability = Literal["process", "full"]
-Unit = Callable[[sqlite3.Connection], Any]
-_DIALECT = sqlite_dialect.dialect()
+Unit = Callable[[Connection], Any]
 
-# Raised when a table changes in a way that older code cannot read.
-SCHEMA_VERSION = 2
-_MAX_BATCH = 512
-_PATIENCE_MS = 10_000
-_LOG_PATIENCE_MS = 2_000
-_READERS = 2
-_SQLITE_URL = "sqlite:///"
+MAX_BATCH = 512
+_MOST_NEWS = 1_000
 
 
-class _Job:
+class Job:
+    """A unit on its way through a thread, and the loop that waits for it."""
+
     __slots__ = ("alone", "error", "future", "loop", "result", "then", "unit")
 
     def __init__(
@@ -57,6 +52,7 @@ class _Job:
         self.error: BaseException | None = None
 
     def settle(self) -> None:
+        """Answer whoever waits; on the loop's thread."""
         if self.then is not None and self.error is None:
             try:
                 self.then()
@@ -71,13 +67,13 @@ class _Job:
             self.future.set_result(self.result)
 
 
-def _settle_all(jobs: Sequence[_Job]) -> None:
+def _settle_all(jobs: Sequence[Job]) -> None:
     for job in jobs:
         job.settle()
 
 
-def _announce(jobs: Sequence[_Job]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+def _announce(jobs: Sequence[Job]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
     for job in jobs:
         by_loop.setdefault(job.loop, []).append(job)
     for loop, mine in by_loop.items():
@@ -88,31 +84,77 @@ def _announce(jobs: Sequence[_Job]) -> None:
             continue
 
 
-class Database:
+class News:
+    """What was notified on a channel since the last look: hints that looking is worth while."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._fresh: set[str] = set()
+        self._event = anyio.Event()
+
+    async def wait(self) -> frozenset[str]:
+        """Wait for news; the payloads since the last call, each once.
+
+        "" among them means that some may have been missed, so everything is worth a look.
+        """
+        await self._event.wait()
+        fresh, self._fresh, self._event = self._fresh, set(), anyio.Event()
+        return frozenset(fresh)
+
+    def tell(self, payloads: Sequence[str]) -> None:
+        """Add payloads; from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._add, payloads)
+        except RuntimeError:
+            # The loop was closed meanwhile; nobody listens any more.
+            return
+
+    def _add(self, payloads: Sequence[str]) -> None:
+        self._fresh.update(payloads)
+        if len(self._fresh) > _MOST_NEWS:
+            self._fresh = {""}
+        self._event.set()
+
+
+class Database(ABC):
     """A store shared by the journal, the packs and the spans of one network.
 
-    Open it with `open_database`. Units run on the database's own threads and
-    must not touch the event loop.
+    Open it with `open_database`. Units run on the database's own threads and must
+    not touch the event loop. A unit may be run more than once before it is
+    committed (a deadlock, a lost connection), so it must have no effect but on its
+    connection, and its last answer counts. name: how sentences call the store; it
+    holds no secret. file: the store's file, None for memory and for servers.
     """
 
-    def __init__(self, path: str, durability: Durability) -> None:
-        self.path = path
+    readers = 2
+
+    def __init__(self, name: str, durability: Durability, file: Path | None = None) -> None:
+        self.name = name
         self.durability = durability
+        self.file = file
         self.batches = 0
         self.units = 0
         # Told the size of every group commit, on the writer's thread.
         self.on_batch: Callable[[int], None] | None = None
-        self._writes: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._reads: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._writes: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closed = False
+        self._listeners: dict[str, list[News]] = {}
+        self._listening = threading.Lock()
 
     @property
-    def in_memory(self) -> bool:
-        return self.path == ":memory:"
+    @abstractmethod
+    def dialect(self) -> Dialect:
+        """The SQL in which this engine differs from the other."""
+
+    @property
+    @abstractmethod
+    def key_base(self) -> str:
+        """The path of the store's key file without its ending; see `keys`. Blocking."""
 
     async def transact(
-        self, unit: Callable[[sqlite3.Connection], T], then: Callable[[], None] | None = None
+        self, unit: Callable[[Connection], T], then: Callable[[], None] | None = None
     ) -> T:
         """Run `unit` in the next commit and return its result once that is durable.
 
@@ -126,16 +168,22 @@ class Database:
         result: T = await self._put(self._writes, unit, then)
         return result
 
-    async def read(self, unit: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, unit: Callable[[Connection], T]) -> T:
         """Run `unit` on a reading connection; it sees every commit that was acknowledged."""
-        result: T = await self._put(self._writes if self.in_memory else self._reads, unit)
+        result: T = await self._put(self._reads if self.readers else self._writes, unit)
         return result
 
+    async def alone(self, unit: Callable[[Connection], T]) -> T:
+        """Run `unit` on the writing connection outside of any transaction, by itself."""
+        result: T = await self._put(self._writes, unit, alone=True)
+        return result
+
+    @abstractmethod
     async def ensure(
         self,
         metadata: MetaData,
         extra_ddl: Sequence[str] = (),
-        upgrade: Callable[[sqlite3.Connection], None] | None = None,
+        upgrade: Callable[[Connection], None] | None = None,
     ) -> None:
         """Create what is missing of a SQLAlchemy `MetaData`'s tables, columns and indexes.
 
@@ -144,20 +192,9 @@ class Database:
         same commit.
         """
 
-        def create(connection: sqlite3.Connection) -> None:
-            for statement in _table_ddl(metadata):
-                connection.execute(statement)
-            for statement in _column_ddl(connection, metadata):
-                connection.execute(statement)
-            if upgrade is not None:
-                upgrade(connection)
-            for statement in (*_index_ddl(metadata), *extra_ddl):
-                connection.execute(statement)
-
-        await self.transact(create)
-
+    @abstractmethod
     async def compact(self, before: Sequence[str] = ()) -> None:
-        """Rewrite the file without what was deleted, and empty the write-ahead log.
+        """Rewrite the store without what was deleted.
 
         before: statements that need no transaction, such as an FTS5 `optimize`.
 
@@ -165,25 +202,43 @@ class Database:
             StoreError: The database refused, for example since another process reads it.
         """
 
-        def rewrite(connection: sqlite3.Connection) -> None:
-            for statement in before:
-                connection.execute(statement)
-            if self.in_memory:
-                connection.execute("VACUUM")
-                return
-            connection.execute(f"PRAGMA busy_timeout={_LOG_PATIENCE_MS}")
-            try:
-                _truncate_log(connection, self.path)
-                connection.execute("VACUUM")
-                _truncate_log(connection, self.path)
-            finally:
-                connection.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
+    @contextmanager
+    def listen(self, channel: str) -> Iterator[News]:
+        """The news of a channel while the block runs: what `Connection.notify` told with commits.
 
-        await self._put(self._writes, rewrite, alone=True)
+        They are wake-ups and no messages: what is true stands in the tables. From other
+        processes they come on PostgreSQL only.
+        """
+        news = News(asyncio.get_running_loop())
+        with self._listening:
+            self._listeners.setdefault(channel, []).append(news)
+        self._listen()
+        try:
+            yield news
+        finally:
+            with self._listening:
+                self._listeners[channel].remove(news)
+
+    def _tell(self, notes: Sequence[tuple[str, str]]) -> None:
+        """Hand notified payloads to this process's listeners; on a thread of the database."""
+        with self._listening:
+            told: dict[str, list[str]] = {}
+            for channel, payload in notes:
+                told.setdefault(channel, []).append(payload)
+            for channel, payloads in told.items():
+                for news in self._listeners.get(channel, ()):
+                    news.tell(payloads)
+
+    def _missed(self) -> None:
+        """Tell every listener that it may have missed something."""
+        with self._listening:
+            for listeners in self._listeners.values():
+                for news in listeners:
+                    news.tell([""])
 
     async def _put(
         self,
-        where: "queue.SimpleQueue[_Job | None]",
+        where: "queue.SimpleQueue[Job | None]",
         unit: Unit,
         then: Callable[[], None] | None = None,
         *,
@@ -191,79 +246,73 @@ class Database:
     ) -> Any:
         if self._closed:
             raise StoreError(
-                f"the store {self.path} is closed; nothing was written", path=self.path
+                f"the store {self.name} is closed; nothing was written", path=self.name
             )
-        job = _Job(unit, asyncio.get_running_loop(), then, alone=alone)
+        job = Job(unit, asyncio.get_running_loop(), then, alone=alone)
         where.put(job)
         return await job.future
 
     # -- threads -----------------------------------------------------------
 
-    def _open(self) -> None:
-        try:
-            connection = self._plain()
-        except sqlite3.Error as error:
-            raise _unusable(self.path, error) from error
-        try:
-            self._prepare(connection)
-            # Read first: the journal mode is kept in the file, and a newer file is not ours.
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found > SCHEMA_VERSION:
-                raise StoreVersionError(
-                    f"{self.path} was written by a newer version (schema {found}; this version"
-                    f" reads up to {SCHEMA_VERSION}): upgrade repertory, or name another store",
-                    path=self.path,
-                    found=found,
-                    known=SCHEMA_VERSION,
-                )
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise _unusable(self.path, error) from error
-        except StoreError:
-            connection.close()
-            raise
-        writer = threading.Thread(
-            target=self._write_loop, args=(connection,), name="repertory-writer", daemon=True
-        )
+    @abstractmethod
+    def _connect(self) -> None:
+        """Connect the writer, or say in a sentence why not; on the thread that opens."""
+
+    @abstractmethod
+    def _commit(self, jobs: Sequence[Job]) -> None:
+        """Run the jobs' units in one transaction, each of them atomic."""
+
+    @abstractmethod
+    def _run_alone(self, job: Job) -> None:
+        """Run a job outside of any transaction."""
+
+    @abstractmethod
+    def _disconnect(self) -> None:
+        """Let the writer's connection go."""
+
+    @abstractmethod
+    def _reader(self) -> "Reader":
+        """A connection for one reading thread."""
+
+    @abstractmethod
+    def _listen(self) -> None:
+        """Begin to hear what other processes notify, if the engine can."""
+
+    def open(self) -> None:
+        """Connect and start the threads; blocking."""
+        self._connect()
+        writer = threading.Thread(target=self._write_loop, name="repertory-writer", daemon=True)
         self._threads.append(writer)
-        if not self.in_memory:
-            for number in range(_READERS):
-                self._threads.append(
-                    threading.Thread(
-                        target=self._read_loop, name=f"repertory-reader-{number}", daemon=True
-                    )
+        for number in range(self.readers):
+            self._threads.append(
+                threading.Thread(
+                    target=self._read_loop, name=f"repertory-reader-{number}", daemon=True
                 )
+            )
         for thread in self._threads:
             thread.start()
 
-    def _plain(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
+    def close(self) -> None:
+        """Write what waits and stop the threads; blocking."""
+        self._closed = True
+        self._writes.put(None)
+        for _ in range(self.readers):
+            self._reads.put(None)
+        for thread in self._threads:
+            thread.join()
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
-        connection.execute(
-            f"PRAGMA synchronous={'FULL' if self.durability == 'full' else 'NORMAL'}"
-        )
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA secure_delete=ON")
-        connection.execute("PRAGMA temp_store=MEMORY")
-
-    def _write_loop(self, connection: sqlite3.Connection) -> None:
+    def _write_loop(self) -> None:
         stopping = False
         while not stopping:
             job = self._writes.get()
-            jobs: list[_Job] = []
-            rewrite: _Job | None = None
+            jobs: list[Job] = []
+            single: Job | None = None
             while job is not None:
                 if job.alone:
-                    rewrite = job
+                    single = job
                     break
                 jobs.append(job)
-                if len(jobs) >= _MAX_BATCH:
+                if len(jobs) >= MAX_BATCH:
                     break
                 try:
                     job = self._writes.get_nowait()
@@ -271,161 +320,34 @@ class Database:
                     break
             stopping = job is None
             if jobs:
-                self._commit(connection, jobs)
+                self._commit(jobs)
                 _announce(jobs)
-            if rewrite is not None:
-                self._run_alone(connection, rewrite)
-                _announce([rewrite])
-        connection.close()
+            if single is not None:
+                self._run_alone(single)
+                _announce([single])
+        self._disconnect()
 
-    def _commit(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for job in jobs:
-                connection.execute("SAVEPOINT unit")
-                try:
-                    job.result = job.unit(connection)
-                except Exception as error:
-                    job.error = _translated(error, self.path)
-                    if not connection.in_transaction:
-                        # A full disk ends the whole transaction, and all units with it.
-                        raise sqlite3.OperationalError(str(error)) from error
-                    # Else one unit's failure is its caller's alone; the batch goes on without it.
-                    connection.execute("ROLLBACK TO unit")
-                connection.execute("RELEASE unit")
-            connection.execute("COMMIT")
-            self.batches += 1
-            self.units += len(jobs)
-            if self.on_batch is not None:
-                self.on_batch(len(jobs))
-        except sqlite3.Error as error:
-            failure = _translated(error, self.path)
-            for job in jobs:
-                job.error = job.error or failure
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-
-    def _run_alone(self, connection: sqlite3.Connection, job: _Job) -> None:
-        try:
-            job.result = job.unit(connection)
-        except Exception as error:  # noqa: BLE001 - kept for its caller
-            job.error = _translated(error, self.path)
+    def _committed(self, jobs: Sequence[Job]) -> None:
+        self.batches += 1
+        self.units += len(jobs)
+        if self.on_batch is not None:
+            self.on_batch(len(jobs))
 
     def _read_loop(self) -> None:
-        connection = self._plain()
-        self._prepare(connection)
-        connection.execute("PRAGMA query_only=ON")
+        reader = self._reader()
         while (job := self._reads.get()) is not None:
-            try:
-                job.result = job.unit(connection)
-            except Exception as error:  # noqa: BLE001 - kept for its caller
-                job.error = _translated(error, self.path)
+            reader.run(job)
             _announce([job])
-        connection.close()
-
-    def _close(self) -> None:
-        self._closed = True
-        self._writes.put(None)
-        for _ in range(len(self._threads) - 1):
-            self._reads.put(None)
-        for thread in self._threads:
-            thread.join()
+        reader.close()
 
 
-def _truncate_log(connection: sqlite3.Connection, path: str) -> None:
-    # Readers of this process ask short questions; one of another process may not.
-    if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-        return
-    raise StoreError(
-        f"the write-ahead log of {path} cannot be emptied while another process reads it:"
-        " stop that process and try again",
-        path=path,
-    )
+class Reader(ABC):
+    """A reading thread's connection."""
 
+    @abstractmethod
+    def run(self, job: Job) -> None:
+        """Run the job's unit, and keep its answer or its error."""
 
-def _unusable(path: str, error: Exception) -> StoreError:
-    return StoreError(
-        f"{path} cannot be opened as a store ({error}): name another file, or move this one away",
-        path=path,
-    )
-
-
-def _translated(error: BaseException, path: str) -> BaseException:
-    """Our own words for SQLite's errors; everything else is the unit's and stays as it is."""
-    if isinstance(error, sqlite3.OperationalError):
-        return StoreError(f"the store {path} refused: {error}; nothing was written", path=path)
-    return error
-
-
-def _table_ddl(metadata: MetaData) -> list[str]:
-    return [
-        str(CreateTable(table, if_not_exists=True).compile(dialect=_DIALECT))
-        for table in metadata.sorted_tables
-    ]
-
-
-def _index_ddl(metadata: MetaData) -> list[str]:
-    return [
-        str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECT))
-        for table in metadata.sorted_tables
-        for index in sorted(table.indexes, key=lambda each: str(each.name))
-    ]
-
-
-def _column_ddl(connection: sqlite3.Connection, metadata: MetaData) -> list[str]:
-    # What adds the columns that the tables of an older store lack.
-    statements: list[str] = []
-    for table in metadata.sorted_tables:
-        held = {row[1] for row in connection.execute(f"PRAGMA table_info({table.name})")}
-        statements += [
-            f"ALTER TABLE {table.name} ADD COLUMN {CreateColumn(column).compile(dialect=_DIALECT)}"
-            for column in table.columns
-            if column.name not in held
-        ]
-    return statements
-
-
-def sqlite_path(url: str) -> str:
-    """The file that a `sqlite:///FILE` URL names.
-
-    Raises:
-        StoreError: The URL names another engine.
-    """
-    if not url.startswith(_SQLITE_URL):
-        scheme = url.split(":", 1)[0]
-        raise StoreError(
-            f"store url {url.rsplit('@', maxsplit=1)[-1]!r}: engine {scheme!r} is not supported;"
-            " use sqlite:///FILE",
-            url=scheme,
-        )
-    return url[len(_SQLITE_URL) :]
-
-
-@asynccontextmanager
-async def open_database(url: str, durability: Durability = "process") -> AsyncIterator[Database]:
-    """Open `sqlite:///FILE` (or `sqlite:///:memory:`), creating the file and its folder.
-
-    durability: `process` survives the death of the process, `full` also the
-    loss of power (an fsync for every group commit).
-
-    Raises:
-        StoreError: The file cannot be opened as a store.
-        StoreVersionError: A newer version of Repertory wrote it.
-    """
-    path = sqlite_path(url)
-    database = Database(path, durability)
-
-    def begin() -> None:
-        if path != ":memory:":
-            try:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise _unusable(path, error) from error
-        database._open()
-
-    await anyio.to_thread.run_sync(begin)
-    try:
-        yield database
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(database._close)
+    @abstractmethod
+    def close(self) -> None:
+        """Let the connection go."""

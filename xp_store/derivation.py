@@ -5,13 +5,13 @@ their ids, trust or counters) and on its parameters. When a parent is forgotten 
 therefore made anew of those that are left, as if that one had never been.
 """
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from .connection import Connection
 from .drafts import Claim, PackDraft, PackRef
 from .errors import DraftInvalidError, PackNotFoundError
 from .record import pack_rows
@@ -80,7 +80,7 @@ def derive_rows(
     registry: Mapping[str, Derivation],
     rule: TrustRule,
     reason: str = "derived",
-) -> Callable[[sqlite3.Connection], PackRef | None]:
+) -> Callable[[Connection], PackRef | None]:
     """Return the unit that derives a pack; it returns None when the function makes none.
 
     The unit raises PackNotFoundError for a parent that the tenant does not have, and
@@ -91,7 +91,7 @@ def derive_rows(
         known = ", ".join(sorted(registry)) or "none"
         raise DraftInvalidError(f"no derivation {recipe.name!r}; known: {known}", name=recipe.name)
 
-    def write(connection: sqlite3.Connection) -> PackRef | None:
+    def write(connection: Connection) -> PackRef | None:
         parents = load_parents(connection, recipe.tenant, recipe.parents)
         request = Request("derive", recipe.owner, recipe.purpose, at=now)
         for each in parents:
@@ -114,9 +114,7 @@ def derive_rows(
     return write
 
 
-def load_parents(
-    connection: sqlite3.Connection, tenant: str, digests: Sequence[str]
-) -> list[Parent]:
+def load_parents(connection: Connection, tenant: str, digests: Sequence[str]) -> list[Parent]:
     """The packs of these digests with their steps, oldest first.
 
     Raises:

@@ -6,12 +6,12 @@ Counters are sums over `xp_use`, and trust is a sum over the counted verdicts, s
 can be made anew from what is left when a pack is forgotten.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from .checks import CheckSpec, Verdict
+from .connection import Connection
 from .digests import Clock, cleaned, digest_of, instant, utc_now
 from .drafts import PackRef
 from .errors import PackNotFoundError
@@ -51,14 +51,14 @@ def judge_rows(
     actor: str,
     clock: Clock = utc_now,
     rule: TrustRule = TrustRule(),
-) -> Callable[[sqlite3.Connection], None]:
+) -> Callable[[Connection], None]:
     """Return the unit that adds later verdicts to a pack and moves its trust by them.
 
     The unit raises PackNotFoundError when the tenant has no such revision.
     """
     now = clock()
 
-    def write(connection: sqlite3.Connection) -> None:
+    def write(connection: Connection) -> None:
         row = connection.execute(
             "SELECT source FROM xp_pack WHERE id = ? AND rev = ? AND tenant = ?",
             (ref.id, ref.rev, tenant),
@@ -87,7 +87,7 @@ def judge_rows(
 
 
 def write_verdicts(
-    connection: sqlite3.Connection,
+    connection: Connection,
     ref: PackRef,
     tenant: str,
     source: str,
@@ -133,7 +133,7 @@ def write_verdicts(
     return digest_of(told), (moved[0], moved[1], moved[2], moved[3])
 
 
-def _admitted(connection: sqlite3.Connection, tenant: str, digests: Iterable[str]) -> set[str]:
+def _admitted(connection: Connection, tenant: str, digests: Iterable[str]) -> set[str]:
     wanted = list(digests)
     marks = ", ".join("?" * len(wanted))
     return {
@@ -147,7 +147,7 @@ def _admitted(connection: sqlite3.Connection, tenant: str, digests: Iterable[str
 
 
 def move_trust(
-    connection: sqlite3.Connection,
+    connection: Connection,
     ref: PackRef,
     moved: tuple[int, int, int, int],
     now: datetime,
@@ -184,7 +184,7 @@ def use_rows(
     kind: str,
     by: str = "",
     clock: Clock = utc_now,
-) -> Callable[[sqlite3.Connection], int]:
+) -> Callable[[Connection], int]:
     """Return the unit that counts `kind` (used, won, lost, recalled, helped, harmed) for packs.
 
     It returns how many of them this tenant has.
@@ -192,7 +192,7 @@ def use_rows(
     at = instant(clock())
     wanted = list(dict.fromkeys(ids))
 
-    def write(connection: sqlite3.Connection) -> int:
+    def write(connection: Connection) -> int:
         changed = sum(count_use(connection, each, tenant, kind, by, at) for each in wanted)
         append_entry(
             connection,
@@ -209,7 +209,7 @@ def use_rows(
 
 
 def count_use(
-    connection: sqlite3.Connection, pack_id: str, tenant: str, kind: str, by: str, at: str
+    connection: Connection, pack_id: str, tenant: str, kind: str, by: str, at: str
 ) -> bool:
     """Count one use of the tenant's newest revision of a pack; False when it has none."""
     held = connection.execute(_HELD, (pack_id, tenant)).fetchone()

@@ -9,12 +9,12 @@ structure an approximate index finds half of it.
 """
 
 import logging
-import sqlite3
 from functools import partial
 
 from . import recall as arms
 from .audit import Audit
 from .bm25 import Frequencies
+from .connection import Connection
 from .database import Database
 from .embedder import Embedder
 from .errors import StoreError
@@ -72,7 +72,7 @@ class Finder:
         vector = await self._vector(query)
 
         def join(
-            connection: sqlite3.Connection,
+            connection: Connection,
             found: arms.Arms,
             cosines: dict[int, float],
             allowed: Scope,
@@ -90,7 +90,7 @@ class Finder:
             )
 
         def search(
-            connection: sqlite3.Connection,
+            connection: Connection,
         ) -> tuple[Scope, arms.Arms, tuple[list[Hit], list[Candidate]] | None]:
             allowed = scope.resolved(connection)
             found = self._search(connection, query, vector, allowed)
@@ -121,7 +121,7 @@ class Finder:
 
     def _search(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         query: str,
         vector: Vectors | None,
         scope: Scope,
@@ -185,9 +185,7 @@ class Finder:
         return vector
 
 
-def _kept(
-    connection: sqlite3.Connection, near: list[tuple[str, float]], scope: Scope
-) -> dict[int, float]:
+def _kept(connection: Connection, near: list[tuple[str, float]], scope: Scope) -> dict[int, float]:
     rows = admitted(connection, "id", [each for each, _ in near], scope)
     return {rows[each]: cosine for each, cosine in near if each in rows}
 

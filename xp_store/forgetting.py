@@ -6,13 +6,13 @@ one ledger entry for each digest that is gone. Purging the files and proving it 
 work of `governance`, after this is committed.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from .connection import Connection
 from .derivation import Derivation, Recipe, derive_rows
 from .digests import Clock, instant, utc_now
 from .ledger import append_entry
@@ -29,7 +29,7 @@ _STEP_TEXTS = ("state", "observation")
 _STEP_JSON = ("action", "alternatives")
 
 Tasks = frozenset[str]
-Widen = Callable[[sqlite3.Connection, Tasks, Sequence[str]], Tasks]
+Widen = Callable[[Connection, Tasks, Sequence[str]], Tasks]
 """More tasks that hold what these held, such as their callers, or that name one of these packs."""
 
 
@@ -53,7 +53,7 @@ class Purge:
     """
 
     widen: Widen
-    delete: Callable[[sqlite3.Connection, Tasks], Sequence[str]]
+    delete: Callable[[Connection, Tasks], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,11 @@ def forget_rows(
     registry: Mapping[str, Derivation],
     purge: Purge | None = None,
     clock: Clock = utc_now,
-) -> Callable[[sqlite3.Connection], Forgotten]:
+) -> Callable[[Connection], Forgotten]:
     """Return the unit that forgets what `selector` means and all that came of it."""
     at = instant(clock())
 
-    def write(connection: sqlite3.Connection) -> Forgotten:
+    def write(connection: Connection) -> Forgotten:
         digests, tasks = _meant(connection, tenant, selector, purge)
         chosen = set(selected(connection, tenant, selector))
         gone = [_described(connection, tenant, digest) for digest in digests]
@@ -113,7 +113,7 @@ def forget_rows(
 
 
 def _meant(
-    connection: sqlite3.Connection, tenant: str, selector: Selector, purge: Purge | None
+    connection: Connection, tenant: str, selector: Selector, purge: Purge | None
 ) -> tuple[list[str], Tasks]:
     """The closure of what is selected; tasks and packs widen each other until nothing is added."""
     digests = closure(connection, tenant, selected(connection, tenant, selector), shown=True)
@@ -129,7 +129,7 @@ def _meant(
     return digests, tasks
 
 
-def _tasks_of(connection: sqlite3.Connection, tenant: str, digests: Sequence[str]) -> Tasks:
+def _tasks_of(connection: Connection, tenant: str, digests: Sequence[str]) -> Tasks:
     found: set[str] = set()
     for some in _chunks(digests):
         for (origin,) in connection.execute(
@@ -140,7 +140,7 @@ def _tasks_of(connection: sqlite3.Connection, tenant: str, digests: Sequence[str
     return frozenset(found - {""})
 
 
-def _ids_of(connection: sqlite3.Connection, tenant: str, digests: Sequence[str]) -> list[str]:
+def _ids_of(connection: Connection, tenant: str, digests: Sequence[str]) -> list[str]:
     return [
         row[0]
         for some in _chunks(digests)
@@ -151,14 +151,14 @@ def _ids_of(connection: sqlite3.Connection, tenant: str, digests: Sequence[str])
     ]
 
 
-def _packs_of(connection: sqlite3.Connection, tenant: str, tasks: Tasks) -> list[str]:
+def _packs_of(connection: Connection, tenant: str, tasks: Tasks) -> list[str]:
     if not tasks:
         return []
     rows = connection.execute("SELECT digest, origin FROM xp_pack WHERE tenant = ?", (tenant,))
     return [digest for digest, origin in rows if orjson.loads(origin).get("a2a_task_id") in tasks]
 
 
-def _described(connection: sqlite3.Connection, tenant: str, digest: str) -> _Gone:
+def _described(connection: Connection, tenant: str, digest: str) -> _Gone:
     row, pack, rev, owner, how, recorded = connection.execute(
         "SELECT row_id, id, rev, owner, how, recorded_at FROM xp_pack"
         " WHERE digest = ? AND tenant = ?",
@@ -181,7 +181,7 @@ def _described(connection: sqlite3.Connection, tenant: str, digest: str) -> _Gon
     return _Gone(digest, pack, rev, row, recipe, recorded)
 
 
-def _texts(connection: sqlite3.Connection, gone: Sequence[_Gone]) -> Iterator[str]:
+def _texts(connection: Connection, gone: Sequence[_Gone]) -> Iterator[str]:
     for each in gone:
         row = connection.execute(
             f"SELECT {', '.join((*_TEXTS, *_JSON_TEXTS))} FROM xp_pack WHERE row_id = ?",
@@ -207,7 +207,7 @@ def _texts(connection: sqlite3.Connection, gone: Sequence[_Gone]) -> Iterator[st
             yield detail
 
 
-def _vectors(connection: sqlite3.Connection, gone: Sequence[_Gone]) -> Iterator[bytes]:
+def _vectors(connection: Connection, gone: Sequence[_Gone]) -> Iterator[bytes]:
     for each in gone:
         for (vector,) in connection.execute(
             "SELECT vector FROM xp_vector WHERE pack_row = ?", (each.row,)
@@ -215,7 +215,7 @@ def _vectors(connection: sqlite3.Connection, gone: Sequence[_Gone]) -> Iterator[
             yield bytes(vector)
 
 
-def _users(connection: sqlite3.Connection, gone: Sequence[_Gone]) -> set[tuple[str, int]]:
+def _users(connection: Connection, gone: Sequence[_Gone]) -> set[tuple[str, int]]:
     """The revisions whose counters told of uses by what is gone."""
     found: set[tuple[str, int]] = set()
     for each in gone:
@@ -227,7 +227,7 @@ def _users(connection: sqlite3.Connection, gone: Sequence[_Gone]) -> set[tuple[s
     return found
 
 
-def _delete(connection: sqlite3.Connection, tenant: str, gone: Sequence[_Gone]) -> None:
+def _delete(connection: Connection, tenant: str, gone: Sequence[_Gone]) -> None:
     for each in gone:
         steps = [
             row[0]
@@ -257,7 +257,7 @@ def _delete(connection: sqlite3.Connection, tenant: str, gone: Sequence[_Gone]) 
             connection.execute("DELETE FROM xp_change WHERE id = ?", (change,))
 
 
-def _recount(connection: sqlite3.Connection, revisions: Iterable[tuple[str, int]]) -> None:
+def _recount(connection: Connection, revisions: Iterable[tuple[str, int]]) -> None:
     for pack, rev in revisions:
         sums = counted(connection, pack, rev)
         changes = ", ".join(f"{name} = ?" for name in sums)
@@ -267,7 +267,7 @@ def _recount(connection: sqlite3.Connection, revisions: Iterable[tuple[str, int]
 
 
 def _derive_again(
-    connection: sqlite3.Connection,
+    connection: Connection,
     gone: Sequence[_Gone],
     chosen: set[str],
     rule: TrustRule,
@@ -303,7 +303,7 @@ def _derive_again(
     return made
 
 
-def _sweep(connection: sqlite3.Connection, tenant: str) -> None:
+def _sweep(connection: Connection, tenant: str) -> None:
     """Delete what no pack refers to any more: rights in common, and checks with their code."""
     connection.execute(
         "DELETE FROM xp_rights WHERE tenant = ? AND NOT EXISTS (SELECT 1 FROM xp_pack p"

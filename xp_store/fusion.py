@@ -8,7 +8,6 @@ by maximal marginal relevance (Carbonell and Goldstein 1998), so that one story 
 five times does not fill an answer.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from datetime import datetime
 import numpy as np
 import orjson
 
+from .connection import Connection
 from .contradictions import contradicting
 from .floor import Floor
 from .hits import Candidate, Fate, Hit, Reasons
@@ -59,7 +59,7 @@ class _Evidence:
 
 
 def fuse(
-    connection: sqlite3.Connection,
+    connection: Connection,
     arms: Arms,
     cosines: dict[int, float],
     vector: Vectors | None,
@@ -151,7 +151,7 @@ def _paired(
 
 
 def _chosen(
-    connection: sqlite3.Connection,
+    connection: Connection,
     sound: Sequence[int],
     score: dict[int, float],
     shown: dict[int, _Evidence],
@@ -198,7 +198,7 @@ def _chosen(
 
 
 def _evidence(
-    connection: sqlite3.Connection,
+    connection: Connection,
     rows: Sequence[int],
     terms: Sequence[Term],
     cosines: dict[int, float],
@@ -247,7 +247,7 @@ def _ranks(scores: dict[int, float]) -> dict[int, int]:
     return ranks
 
 
-def load_packs(connection: sqlite3.Connection, rows: Sequence[int]) -> list[Pack]:
+def load_packs(connection: Connection, rows: Sequence[int]) -> list[Pack]:
     """The packs of these rows, in no order."""
     cursor = connection.execute(
         f"SELECT {', '.join(PACK_COLUMNS)} FROM xp_pack WHERE row_id IN ({marks(rows)})", rows

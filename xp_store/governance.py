@@ -5,7 +5,6 @@ to the ledger. What a verb writes is in the module of its name; here they meet t
 files, the index and the embedder.
 """
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +27,7 @@ from .changes import (
     stable_at,
     status_rows,
 )
+from .connection import Connection
 from .database import Database
 from .ddl import OPTIMIZE_TEXT
 from .derivation import Derivation, Recipe, derive_rows
@@ -90,7 +90,7 @@ class Governance:
     async def keys(self) -> Keys:
         """The store's key, made when it is first needed."""
         if self._keys is None:
-            self._keys = await anyio.to_thread.run_sync(load_keys, self._database.path)
+            self._keys = await anyio.to_thread.run_sync(lambda: load_keys(self._database.key_base))
         return self._keys
 
     # -- derive --------------------------------------------------------------
@@ -125,7 +125,7 @@ class Governance:
     async def meant(self, selector: Selector, *, tenant: str) -> tuple[list[str], list[str]]:
         """The digests of what `selector` means, and of that with all that came of it."""
 
-        def read(connection: sqlite3.Connection) -> tuple[list[str], list[str]]:
+        def read(connection: Connection) -> tuple[list[str], list[str]]:
             chosen = selected(connection, tenant, selector)
             return chosen, closure(connection, tenant, chosen, shown=True)
 
@@ -169,7 +169,7 @@ class Governance:
     async def retained(self, packs: Sequence[Pack], *, tenant: str, most: int = 20) -> list[Case]:
         """The newest decided episodes of the packs' families, the packs themselves left out."""
 
-        def read(connection: sqlite3.Connection) -> list[Case]:
+        def read(connection: Connection) -> list[Case]:
             return retained_cases(connection, tenant, packs, most)
 
         return await self._database.read(read)
@@ -218,7 +218,7 @@ class Governance:
     async def changes(self, *, tenant: str) -> list[ChangeRow]:
         """The tenant's changes, the newest first."""
 
-        def read(connection: sqlite3.Connection) -> list[ChangeRow]:
+        def read(connection: Connection) -> list[ChangeRow]:
             rows = connection.execute(
                 f"SELECT {', '.join(CHANGE_COLUMNS)} FROM xp_change WHERE tenant = ?"
                 " ORDER BY opened_at DESC, id DESC",
@@ -356,10 +356,10 @@ class Governance:
         self, traces: Traces, tenant: str, also_scan: Sequence[Path]
     ) -> tuple[Residue, str, str]:
         files = await anyio.to_thread.run_sync(
-            files_of, self._database.path, self._index, tuple(also_scan)
+            files_of, self._database.name, self._index, tuple(also_scan)
         )
 
-        def read(connection: sqlite3.Connection) -> tuple[Residue, str, str]:
+        def read(connection: Connection) -> tuple[Residue, str, str]:
             return (
                 scan(connection, traces, files),
                 store_digest(connection, tenant),
@@ -385,7 +385,7 @@ class Governance:
         request = pack_id()
         found = digest_of([residue.found, *digests])
 
-        def write(connection: sqlite3.Connection) -> tuple[int, str]:
+        def write(connection: Connection) -> tuple[int, str]:
             append_entry(
                 connection,
                 at=instant(self._clock()),

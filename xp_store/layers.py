@@ -4,11 +4,11 @@ A layer is part of what a pack is, so moving up makes a new revision. It says th
 so what was said of the earlier one holds for it: verdicts, trust and standing go along.
 """
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from .connection import Connection
 from .digests import instant
 from .drafts import Claim, Cost, Layer, Origin, Outcome, PackDraft, PackRef, StepDraft
 from .evidence import EVIDENCE_SOURCES
@@ -39,10 +39,10 @@ class LayerRule:
 
 def layer_rows(
     rules: Sequence[LayerRule], tenant: str, *, actor: str, now: datetime, rule: TrustRule
-) -> Callable[[sqlite3.Connection], list[PackRef]]:
+) -> Callable[[Connection], list[PackRef]]:
     """Return the unit that moves up every pack of a tenant that a rule lets; the new revisions."""
 
-    def write(connection: sqlite3.Connection) -> list[PackRef]:
+    def write(connection: Connection) -> list[PackRef]:
         moved: list[PackRef] = []
         for each in rules:
             for pack in _ready(connection, each, tenant, now, rule):
@@ -53,7 +53,7 @@ def layer_rows(
 
 
 def _ready(
-    connection: sqlite3.Connection, layer: LayerRule, tenant: str, now: datetime, rule: TrustRule
+    connection: Connection, layer: LayerRule, tenant: str, now: datetime, rule: TrustRule
 ) -> list[Pack]:
     marks = ", ".join("?" * len(EVIDENCE_SOURCES))
     rows = connection.execute(
@@ -74,7 +74,7 @@ def _ready(
 
 
 def _move(
-    connection: sqlite3.Connection,
+    connection: Connection,
     pack: Pack,
     layer: LayerRule,
     actor: str,

@@ -5,11 +5,11 @@ taken out, put in or moved without the chain breaking behind it. It keeps digest
 and reasons, never content, and may therefore outlive what it tells of.
 """
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .connection import Connection
 from .digests import digest_of
 
 CONTENT = (
@@ -86,7 +86,7 @@ class LedgerReport:
 
 
 def append_entry(
-    connection: sqlite3.Connection,
+    connection: Connection,
     *,
     at: str,
     tenant: str,
@@ -124,7 +124,7 @@ def content_digest(content: Mapping[str, Any], salt: str) -> str:
     return digest_of({**content, "salt": salt} if salt else content)
 
 
-def chain_problems(connection: sqlite3.Connection) -> tuple[int, str, list[str]]:
+def chain_problems(connection: Connection) -> tuple[int, str, list[str]]:
     """Walk the chain: how many entries, the last hash, and every break as a sentence."""
     problems: list[str] = []
     expected_seq, previous = 1, GENESIS

@@ -5,13 +5,13 @@ Everything that came of a pack may hold some of it, whichever the relation, but 
 the same closure.
 """
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
 
+from .connection import Connection, Dialect
 from .digests import instant
 from .drafts import UNRELATED
 
@@ -48,7 +48,7 @@ class Selector:
         return "; ".join(f"{name} {value}" for name, value in told if value)
 
 
-def selected(connection: sqlite3.Connection, tenant: str, selector: Selector) -> list[str]:
+def selected(connection: Connection, tenant: str, selector: Selector) -> list[str]:
     """The digests of the tenant's packs that `selector` means, oldest first.
 
     subjects and text widen each other (a rule may not have found every name); all else
@@ -68,7 +68,7 @@ def selected(connection: sqlite3.Connection, tenant: str, selector: Selector) ->
         if moment is not None:
             clauses.append(f"{column} {bound} ?")
             values.append(instant(moment))
-    about = [*_about(selector)]
+    about = [*_about(selector, connection.dialect)]
     if about:
         clauses.append("(" + " OR ".join(clause for clause, _ in about) + ")")
         for _, given in about:
@@ -85,7 +85,7 @@ def selected(connection: sqlite3.Connection, tenant: str, selector: Selector) ->
     ]
 
 
-def _about(selector: Selector) -> Iterable[tuple[str, list[str]]]:
+def _about(selector: Selector, dialect: Dialect) -> Iterable[tuple[str, list[str]]]:
     if selector.subjects:
         marks = _marks(selector.subjects)
         yield (
@@ -97,9 +97,9 @@ def _about(selector: Selector) -> Iterable[tuple[str, list[str]]]:
         # As JSON columns hold it; a text with quotes or beyond ASCII is written otherwise there.
         quoted = orjson.dumps(text).decode()[1:-1]
         columns = ("goal", "situation", "why", "how", "origin", "outcome")
-        told = " OR ".join(f"instr(p.{column}, ?) > 0" for column in columns)
+        told = " OR ".join(dialect.holds(f"p.{column}") for column in columns)
         steps = ("state", "action", "observation", "alternatives")
-        stepped = " OR ".join(f"instr(t.{column}, ?) > 0" for column in steps)
+        stepped = " OR ".join(dialect.holds(f"t.{column}") for column in steps)
         yield (
             f"({told} OR EXISTS (SELECT 1 FROM xp_step t WHERE t.pack_id = p.id AND t.rev = p.rev"
             f" AND ({stepped})))",
@@ -118,7 +118,7 @@ def _sources(origin: str) -> tuple[str, ...]:
 
 
 def closure(
-    connection: sqlite3.Connection, tenant: str, digests: Sequence[str], *, shown: bool = False
+    connection: Connection, tenant: str, digests: Sequence[str], *, shown: bool = False
 ) -> list[str]:
     """These packs and all that came of them: every revision, and down every edge; oldest first.
 
@@ -137,9 +137,7 @@ def closure(
     return [digest for _, digest in sorted(rows)]
 
 
-def _next(
-    connection: sqlite3.Connection, tenant: str, digests: Sequence[str], shown: bool
-) -> list[str]:
+def _next(connection: Connection, tenant: str, digests: Sequence[str], shown: bool) -> list[str]:
     marks = _marks(digests)
     unrelated = _marks(list(UNRELATED))
     revisions = connection.execute(
@@ -179,9 +177,7 @@ def _next(
     return [row[0] for row in revisions] + children
 
 
-def _order(
-    connection: sqlite3.Connection, tenant: str, digests: Sequence[str]
-) -> list[tuple[int, str]]:
+def _order(connection: Connection, tenant: str, digests: Sequence[str]) -> list[tuple[int, str]]:
     rows: list[tuple[int, str]] = []
     for start in range(0, len(digests), _CHUNK):
         some = digests[start : start + _CHUNK]

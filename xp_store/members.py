@@ -7,13 +7,13 @@ again once the packs of the later entries are looked at anew. Time moves packs a
 each set is remembered until the first moment at which a pack comes or goes by itself.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .bm25 import among
+from .connection import Connection
 from .scope import Rows, Scope, admitted, marks, rows_within
 
 _MOST_SCOPES = 32
@@ -50,7 +50,7 @@ class Members:
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], _Known] = {}
 
-    def rows(self, connection: sqlite3.Connection, scope: Scope) -> Rows:
+    def rows(self, connection: Connection, scope: Scope) -> Rows:
         """The rows in `scope`, ascending."""
         if scope.min_trust > 0.0:
             # Trust ages from moment to moment.
@@ -73,13 +73,13 @@ class Members:
         self._known.clear()
 
 
-def _read(connection: sqlite3.Connection, scope: Scope, seq: int) -> _Known:
+def _read(connection: Connection, scope: Scope, seq: int) -> _Known:
     where, values = scope.where(timeless=True)
     until = _turning(connection, scope, where, values)
     return _Known(seq, (scope.at, scope.now), until, rows_within(connection, scope, -1))
 
 
-def _later(connection: sqlite3.Connection, scope: Scope, known: _Known, seq: int) -> _Known:
+def _later(connection: Connection, scope: Scope, known: _Known, seq: int) -> _Known:
     """`known` after the entries up to `seq`."""
     entries = connection.execute(
         "SELECT verb, before, after FROM xp_ledger WHERE seq > ? AND seq <= ? LIMIT ?",
@@ -94,7 +94,7 @@ def _later(connection: sqlite3.Connection, scope: Scope, known: _Known, seq: int
     inside = admitted(connection, "row_id", touched, scope).values()
     kept = known.rows[~among(known.rows, np.array(touched, dtype=np.int64))]
     rows = np.union1d(kept, np.array(list(inside), dtype=np.int64))
-    where, values = scope.where_of_few(timeless=True)
+    where, values = scope.where_of_few(connection.dialect, timeless=True)
     named = f"p.row_id IN ({marks(touched)}) AND {where}"
     turning = _turning(connection, scope, named, [*touched, *values])
     return _Known(
@@ -105,7 +105,7 @@ def _later(connection: sqlite3.Connection, scope: Scope, known: _Known, seq: int
     )
 
 
-def _rows_of(connection: sqlite3.Connection, digests: list[str]) -> list[int]:
+def _rows_of(connection: Connection, digests: list[str]) -> list[int]:
     found: list[int] = []
     for start in range(0, len(digests), _MOST_ENTRIES):
         some = digests[start : start + _MOST_ENTRIES]
@@ -117,7 +117,7 @@ def _rows_of(connection: sqlite3.Connection, digests: list[str]) -> list[int]:
 
 
 def _turning(
-    connection: sqlite3.Connection, scope: Scope, where: str, values: Sequence[object]
+    connection: Connection, scope: Scope, where: str, values: Sequence[object]
 ) -> tuple[str, str]:
     """The first moments after the scope's at which a pack comes or goes by itself."""
     begins, ends, kept = connection.execute(

@@ -3,14 +3,13 @@
 Every step asks whether it is still to do, so that it may run at each opening.
 """
 
-import sqlite3
-
 import orjson
 
+from .connection import Connection
 from .rights import key_of, shared
 
 
-def upgrade(connection: sqlite3.Connection) -> None:
+def upgrade(connection: Connection) -> None:
     """Bring the rows of a store of schema 1 to what schema 2 expects."""
     columns = {row[1] for row in connection.execute("PRAGMA table_info(xp_check)")}
     for gone in ("gates", "weight"):

@@ -7,7 +7,6 @@ their vectors and stay findable by exact search; the failure is in `problem`.
 """
 
 import logging
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ import anyio
 import anyio.to_thread
 import numpy as np
 
+from .connection import Connection
 from .database import Database
 from .ddl import REBUILD_TEXT
 from .embedder import Embedder
@@ -223,8 +223,10 @@ class Indexer:
             rows = [(row, self._embedder.name, vector.tobytes()) for row, vector in fresh.items()]
             await self._database.transact(
                 lambda connection: connection.executemany(
-                    "INSERT OR REPLACE INTO xp_vector (pack_row, model, vector)"
-                    " SELECT row_id, ?2, ?3 FROM xp_pack WHERE row_id = ?1",
+                    "INSERT INTO xp_vector (pack_row, model, vector)"
+                    " SELECT row_id, ?2, ?3 FROM xp_pack WHERE row_id = ?1"
+                    " ON CONFLICT (pack_row) DO UPDATE SET model = excluded.model,"
+                    " vector = excluded.vector",
                     rows,
                 )
             )
@@ -251,12 +253,12 @@ class Indexer:
         _log.warning(self.problem)
 
 
-def _waiting_count(connection: sqlite3.Connection) -> int:
+def _waiting_count(connection: Connection) -> int:
     count: int = connection.execute("SELECT count(*) FROM xp_outbox").fetchone()[0]
     return count
 
 
-def _waiting(connection: sqlite3.Connection, model: str) -> list[_Waiting]:
+def _waiting(connection: Connection, model: str) -> list[_Waiting]:
     rows = connection.execute(
         "SELECT o.seq, p.row_id, p.tenant, p.id, substr(p.goal || char(10) || p.situation, 1, ?),"
         " v.vector FROM xp_outbox o JOIN xp_pack p ON p.row_id = o.pack_row"
@@ -267,15 +269,15 @@ def _waiting(connection: sqlite3.Connection, model: str) -> list[_Waiting]:
     return [_Waiting(*row) for row in rows]
 
 
-def _strike(connection: sqlite3.Connection, waiting: Sequence[_Waiting]) -> None:
+def _strike(connection: Connection, waiting: Sequence[_Waiting]) -> None:
     connection.executemany("DELETE FROM xp_outbox WHERE seq = ?", [(each.seq,) for each in waiting])
 
 
-def _tenants(connection: sqlite3.Connection) -> list[str]:
+def _tenants(connection: Connection) -> list[str]:
     return [row[0] for row in connection.execute("SELECT DISTINCT tenant FROM xp_pack")]
 
 
-def _queue_unembedded(connection: sqlite3.Connection, model: str) -> None:
+def _queue_unembedded(connection: Connection, model: str) -> None:
     connection.execute(
         "INSERT INTO xp_outbox (pack_row, tenant)"
         " SELECT row_id, tenant FROM xp_pack p WHERE p.current = 1"
@@ -285,7 +287,7 @@ def _queue_unembedded(connection: sqlite3.Connection, model: str) -> None:
     )
 
 
-def _queue_unknown(connection: sqlite3.Connection, tenant: str, known: set[str]) -> None:
+def _queue_unknown(connection: Connection, tenant: str, known: set[str]) -> None:
     rows = connection.execute(
         "SELECT row_id, id FROM xp_pack WHERE tenant = ? AND current = 1"
         " AND row_id NOT IN (SELECT pack_row FROM xp_outbox)",
@@ -297,7 +299,7 @@ def _queue_unknown(connection: sqlite3.Connection, tenant: str, known: set[str])
     )
 
 
-def _queue_all(connection: sqlite3.Connection) -> int:
+def _queue_all(connection: Connection) -> int:
     for statement in REBUILD_TEXT:
         connection.execute(statement)
     connection.execute("DELETE FROM xp_outbox")

@@ -6,13 +6,13 @@ rest again: every digest, inherited rights, trust, counters, and derived packs f
 their parents. If anything of a forgotten pack still acted on another, the two differ.
 """
 
-import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import orjson
 
+from .connection import Connection
 from .derivation import Derivation, load_parents
 from .digests import digest_of, instant
 from .drafts import UNRELATED
@@ -26,13 +26,13 @@ _STATE = ("status", "uses", "wins", "recalled", "helped", "harmed", "last_used_a
 _TRUST = ("trust_a", "trust_b", "trust_at", "opinion_a", "opinion_b")
 
 
-def store_digest(connection: sqlite3.Connection, tenant: str) -> str:
+def store_digest(connection: Connection, tenant: str) -> str:
     """The digest of everything a tenant's store holds, whatever the order it was written in."""
     return digest_of(_state(connection, tenant, None, {}))
 
 
 def rebuilt_digest(
-    connection: sqlite3.Connection,
+    connection: Connection,
     tenant: str,
     rule: TrustRule,
     registry: Mapping[str, Derivation],
@@ -42,7 +42,7 @@ def rebuilt_digest(
 
 
 def _state(
-    connection: sqlite3.Connection,
+    connection: Connection,
     tenant: str,
     rule: TrustRule | None,
     registry: Mapping[str, Derivation],
@@ -69,7 +69,7 @@ def _state(
     return [packs, *_beside(connection, tenant)]
 
 
-def _steps(connection: sqlite3.Connection, row: Mapping[str, Any], *, anew: bool) -> list[str]:
+def _steps(connection: Connection, row: Mapping[str, Any], *, anew: bool) -> list[str]:
     held = connection.execute(
         f"SELECT digest, {', '.join(STEP_CONTENT)} FROM xp_step WHERE pack_id = ? AND rev = ?"
         " ORDER BY seq",
@@ -88,7 +88,7 @@ def _steps(connection: sqlite3.Connection, row: Mapping[str, Any], *, anew: bool
 
 
 def _content_anew(
-    connection: sqlite3.Connection,
+    connection: Connection,
     tenant: str,
     row: Mapping[str, Any],
     steps: list[str],
@@ -131,9 +131,7 @@ def _content_anew(
     }
 
 
-def trust_anew(
-    connection: sqlite3.Connection, row: Mapping[str, Any], rule: TrustRule
-) -> dict[str, Any]:
+def trust_anew(connection: Connection, row: Mapping[str, Any], rule: TrustRule) -> dict[str, Any]:
     """The posterior of a pack's revision as its counted verdicts make it, one after the other."""
     counts, opinions = rule.prior, (0.0, 0.0)
     at = moment(str(row["recorded_at"]))
@@ -166,7 +164,7 @@ def trust_anew(
     }
 
 
-def counted(connection: sqlite3.Connection, pack_id: str, rev: int) -> dict[str, Any]:
+def counted(connection: Connection, pack_id: str, rev: int) -> dict[str, Any]:
     """The counters of a pack's revision as the sums over its uses, and the last of them."""
     rows = connection.execute(
         "SELECT kind, count(*), max(at) FROM xp_use WHERE pack_id = ? AND rev = ? GROUP BY kind",
@@ -177,7 +175,7 @@ def counted(connection: sqlite3.Connection, pack_id: str, rev: int) -> dict[str,
     return {**sums, "last_used_at": max((last for _, _, last in rows), default=None)}
 
 
-def _said(connection: sqlite3.Connection, row: Mapping[str, Any]) -> list[Any]:
+def _said(connection: Connection, row: Mapping[str, Any]) -> list[Any]:
     return sorted(
         [
             list(each)
@@ -190,7 +188,7 @@ def _said(connection: sqlite3.Connection, row: Mapping[str, Any]) -> list[Any]:
     )
 
 
-def _beside(connection: sqlite3.Connection, tenant: str) -> list[Any]:
+def _beside(connection: Connection, tenant: str) -> list[Any]:
     """Lines of lineage, persons, uses and checks: what stands beside the packs."""
     queries = (
         "SELECT DISTINCT e.parent, e.child, e.rel FROM xp_edge e JOIN xp_pack p"

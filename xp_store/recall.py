@@ -7,7 +7,6 @@ beside the rows, exact while the filtered set is small; what happens when it is 
 """
 
 import re
-import sqlite3
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bm25 import Frequencies, fits, weight_of
+from .connection import Connection
 from .index import Vectors
 from .scope import Rows, Scope
 from .vectors import VectorCache
@@ -134,7 +134,7 @@ def words(text: str) -> list[str]:
 
 
 def terms_of(
-    connection: sqlite3.Connection, query: str, tenant: str, frequencies: Frequencies
+    connection: Connection, query: str, tenant: str, frequencies: Frequencies
 ) -> tuple[Term, ...]:
     """The query's words, the most telling first, and which of them lead the search."""
     packs = frequencies.corpus(connection, tenant).packs
@@ -164,7 +164,7 @@ def _leading(terms: Sequence[Term], packs: int, few: Mapping[str, bool]) -> froz
 
 
 def by_words(
-    connection: sqlite3.Connection,
+    connection: Connection,
     terms: Sequence[Term],
     scope: Scope,
     rows: Rows,
@@ -181,7 +181,7 @@ def by_words(
 
 
 def nearest(
-    connection: sqlite3.Connection, rows: Rows, vector: Vectors, cache: VectorCache
+    connection: Connection, rows: Rows, vector: Vectors, cache: VectorCache
 ) -> dict[int, float]:
     """The rows nearest to `vector`, scored one by one, nearest first."""
     found, cosines = cache.cosines(connection, rows, vector)

@@ -6,7 +6,6 @@ owner of the outbox. The unit is meant to run in the same transaction as the tas
 terminal state, so a task has ended if and only if its pack exists.
 """
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from .connection import Connection
 from .digests import Clock, as_json, cleaned, digest_of, instant, pack_id, utc_now
 from .drafts import UNRELATED, PackDraft, PackRef, Rights, StepDraft
 from .errors import DraftInvalidError, PackForgottenError, PackNotFoundError, RightsError
@@ -30,6 +30,7 @@ _INSERT_PACK = (
     " status, trust_a, trust_b, trust_at, salt, rights_key, retain_until,"
     " uses, wins, last_used_at, current)"
     f" VALUES (?, ?, ?, {', '.join('?' * len(CONTENT))}, ?, ?, ?, ?, ?, ?, ?, 0, 0, NULL, 1)"
+    " RETURNING row_id"
 )
 _INSERT_STEP = f"INSERT INTO xp_step VALUES ({', '.join('?' * 13)})"
 _INSERT_EDGE = "INSERT INTO xp_edge (parent, child, rel) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
@@ -71,7 +72,7 @@ def pack_rows(
     *,
     rule: TrustRule = TrustRule(),
     salt: Callable[[], str] = lambda: token_hex(16),
-) -> Callable[[sqlite3.Connection], PackRef]:
+) -> Callable[[Connection], PackRef]:
     """Prepare `draft` and return the unit that writes it; pass that to `Database.transact`.
 
     The clock is read here, once. rule: the tenant's, where trust begins. salt: of
@@ -89,7 +90,7 @@ def pack_rows(
     salted = salt() if draft.rights.subjects else ""
     first = _prepare(draft, clock(), salted)
 
-    def write(connection: sqlite3.Connection) -> PackRef:
+    def write(connection: Connection) -> PackRef:
         rights = inherit(draft.rights, _parents_rights(connection, draft))
         prepared = first
         if rights != first.rights:
@@ -101,18 +102,18 @@ def pack_rows(
 
 
 def _write(
-    connection: sqlite3.Connection, draft: PackDraft, prepared: _Prepared, rule: TrustRule
+    connection: Connection, draft: PackDraft, prepared: _Prepared, rule: TrustRule
 ) -> PackRef:
     at, rights, wire = instant(prepared.at), prepared.rights, prepared.rights.wire()
     ref, before = _place(connection, draft, prepared.digest)
     key = key_of(wire)
-    row = connection.execute(
+    (row,) = connection.execute(
         _INSERT_PACK,
         (
             *(ref.id, ref.rev, ref.digest, *prepared.content, draft.status, *rule.prior, at),
             *(prepared.salt, key, wire["retain_until"]),
         ),
-    ).lastrowid
+    ).fetchone()
     connection.executemany(_INSERT_STEP, [(ref.id, ref.rev, *values) for values in prepared.steps])
     connection.execute(_INSERT_RIGHTS, (draft.tenant, key, as_json(shared(wire))))
     if rights.subjects:
@@ -137,7 +138,7 @@ def _write(
     return ref
 
 
-def _parents_rights(connection: sqlite3.Connection, draft: PackDraft) -> list[Rights]:
+def _parents_rights(connection: Connection, draft: PackDraft) -> list[Rights]:
     """The rights of every pack that `draft` comes from or has used, all of this tenant."""
     digests = [parent for parent, relation in draft.parents if relation not in UNRELATED]
     # What was only shown, or withheld, stands in the steps all the same.
@@ -314,9 +315,7 @@ def _claims(draft: PackDraft, steps: list[str]) -> list[dict[str, Any]]:
     return claims
 
 
-def _place(
-    connection: sqlite3.Connection, draft: PackDraft, digest: str
-) -> tuple[PackRef, str | None]:
+def _place(connection: Connection, draft: PackDraft, digest: str) -> tuple[PackRef, str | None]:
     if draft.id is None:
         return PackRef(pack_id(), 1, digest), None
     newest = connection.execute(_NEWEST, (draft.id, draft.tenant)).fetchone()
@@ -327,7 +326,7 @@ def _place(
 
 
 def _write_evidence(
-    connection: sqlite3.Connection, draft: PackDraft, ref: PackRef, now: datetime, rule: TrustRule
+    connection: Connection, draft: PackDraft, ref: PackRef, now: datetime, rule: TrustRule
 ) -> str | None:
     at = instant(now)
     evidence, moved = write_verdicts(

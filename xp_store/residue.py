@@ -6,7 +6,6 @@ in what was kept is no residue; it is told apart by asking the tables.
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from .connection import Connection
 from .recall import words
 
 _PIECE = 32
@@ -108,7 +108,7 @@ def files_of(store: str, index: Path | None, also: Sequence[Path] = ()) -> list[
     return [each for each in dict.fromkeys(found) if each.is_file()]
 
 
-def scan(connection: sqlite3.Connection, traces: Traces, files: Sequence[Path]) -> Residue:
+def scan(connection: Connection, traces: Traces, files: Sequence[Path]) -> Residue:
     """Read `files` through for `traces`, and ask the tables about whatever is found; blocking."""
     forms: dict[bytes, str] = {}
     for text in (*traces.texts, *traces.names):
@@ -169,7 +169,7 @@ def _search(path: Path, forms: dict[bytes, str]) -> tuple[dict[bytes, int], int]
     return hits, size
 
 
-def _stands(connection: sqlite3.Connection, text: str) -> bool:
+def _stands(connection: Connection, text: str) -> bool:
     quoted = orjson.dumps(text).decode()[1:-1]
     twice = json.dumps(text)[1:-1]
     for table, columns in _text_columns(connection):
@@ -184,7 +184,7 @@ def _stands(connection: sqlite3.Connection, text: str) -> bool:
     return False
 
 
-def _text_columns(connection: sqlite3.Connection) -> Iterator[tuple[str, list[str]]]:
+def _text_columns(connection: Connection) -> Iterator[tuple[str, list[str]]]:
     tables = connection.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'xp_fts%'"
         " AND name NOT LIKE 'sqlite_%'"
@@ -199,7 +199,7 @@ def _text_columns(connection: sqlite3.Connection) -> Iterator[tuple[str, list[st
             yield f'"{table}"', columns
 
 
-def _vector_stands(connection: sqlite3.Connection, piece: bytes) -> bool:
+def _vector_stands(connection: Connection, piece: bytes) -> bool:
     return (
         connection.execute(
             "SELECT 1 FROM xp_vector WHERE substr(vector, 1, ?) = ? LIMIT 1", (len(piece), piece)
@@ -208,7 +208,7 @@ def _vector_stands(connection: sqlite3.Connection, piece: bytes) -> bool:
     )
 
 
-def _lost_terms(connection: sqlite3.Connection, terms: Sequence[str]) -> int:
+def _lost_terms(connection: Connection, terms: Sequence[str]) -> int:
     """How often the text index says a word of a pack that is no more."""
     lost = 0
     for term in terms:

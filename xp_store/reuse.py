@@ -7,12 +7,12 @@ held-out arm nothing is said of it. A pack helped (harmed) where the same questi
 passed (failed) with it and failed (passed) when it was withheld.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any
 
+from .connection import Connection
 from .drafts import PackDraft, PackRef
 from .evidence import count_use
 
@@ -100,7 +100,7 @@ class Reuse:
         return {**asdict(self), "difference": named}
 
 
-def count_recalls(connection: sqlite3.Connection, draft: PackDraft, ref: PackRef, at: str) -> None:
+def count_recalls(connection: Connection, draft: PackDraft, ref: PackRef, at: str) -> None:
     """Count what a task's recall gave or withheld, in the transaction of its pack."""
     for kind, packs in (("recalled", draft.recalled), ("withheld", draft.withheld)):
         for pack in dict.fromkeys(each.id for each in packs):
@@ -109,7 +109,7 @@ def count_recalls(connection: sqlite3.Connection, draft: PackDraft, ref: PackRef
 
 
 def _compare(
-    connection: sqlite3.Connection, draft: PackDraft, ref: PackRef, pack: str, kind: str, at: str
+    connection: Connection, draft: PackDraft, ref: PackRef, pack: str, kind: str, at: str
 ) -> None:
     if draft.outcome.verdict == "unknown":
         return
@@ -122,7 +122,7 @@ def _compare(
     count_use(connection, pack, draft.tenant, change, ref.digest, at)
 
 
-def reuse_of(connection: sqlite3.Connection, tenant: str, family: str | None) -> list[Reuse]:
+def reuse_of(connection: Connection, tenant: str, family: str | None) -> list[Reuse]:
     """What became of a tenant's packs, by family."""
     values: Sequence[str] = (tenant,) if family is None else (tenant, family)
 

@@ -5,7 +5,6 @@ derive and export alike. `inherit` gives a derived pack every restriction of wha
 comes from (Stronger Together's licence case), so no chain of derivations loses one.
 """
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
+from .connection import Connection
 from .digests import digest_of, instant
 from .drafts import Rights
 from .errors import RightsError
@@ -185,7 +185,7 @@ def key_of(rights: Mapping[str, Any]) -> str:
     return digest_of(shared(rights))[:16]
 
 
-def allowed_keys(connection: sqlite3.Connection, tenant: str, request: Request) -> list[str] | None:
+def allowed_keys(connection: Connection, tenant: str, request: Request) -> list[str] | None:
     """The keys of the tenant's rights that allow `request`; None when all of them do.
 
     They are few, so recall decides once for each of them and filters packs in SQL by

@@ -5,7 +5,6 @@ embeds them and keeps the vector index; `recall` finds them. This is where the t
 meet, and every question is scoped to a tenant before anything is looked up.
 """
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,12 +17,14 @@ import anyio.to_thread
 
 from .admission import AdmissionStatus, admission_rows
 from .checks import CheckSpec, Verdict
-from .database import Database, Durability, open_database
+from .connection import Connection
+from .database import Database, Durability
 from .ddl import EXTRA_DDL
 from .derivation import DERIVATIONS, Derivation
 from .digests import Clock, instant, utc_now
 from .drafts import PackDraft, PackRef
 from .embedder import Embedder, MiniLM
+from .engines import open_database
 from .errors import DraftInvalidError, PackNotFoundError
 from .evidence import judge_rows, use_rows
 from .finder import Finder
@@ -131,7 +132,7 @@ class PackStore:
 
     # -- record and check ----------------------------------------------------
 
-    def unit(self, draft: PackDraft) -> Callable[[sqlite3.Connection], PackRef]:
+    def unit(self, draft: PackDraft) -> Callable[[Connection], PackRef]:
         """Prepare `draft` as a unit for the caller's own transaction; call `wake` after it.
 
         Raises:
@@ -161,7 +162,7 @@ class PackStore:
         self.wake()
         return ref
 
-    async def transact(self, unit: Callable[[sqlite3.Connection], T]) -> T:
+    async def transact(self, unit: Callable[[Connection], T]) -> T:
         """Run a unit of work of this room in one transaction."""
         return await self._database.transact(unit)
 
@@ -441,7 +442,7 @@ class PackStore:
         """How many packs there are, in their newest revisions; of all tenants for None."""
         where, values = ("", ()) if tenant is None else (" AND tenant = ?", (tenant,))
 
-        def counted(connection: sqlite3.Connection) -> int:
+        def counted(connection: Connection) -> int:
             sql = f"SELECT count(*) FROM xp_pack WHERE current = 1{where}"
             found: int = connection.execute(sql, values).fetchone()[0]
             return found

@@ -5,7 +5,6 @@ arrives is quarantined at the importer's prior, under an owner that says where i
 from, so that one selector finds all of a source; checks of this store must release it.
 """
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -14,6 +13,7 @@ import anyio.to_thread
 
 from .arrivals import Arrival, Imported, read_bundle
 from .bundle import Bundled, Exported, write_bundle
+from .connection import Connection
 from .digests import digest_of, instant
 from .drafts import PackRef
 from .ledger import append_entry
@@ -62,7 +62,7 @@ async def export_packs(
             )
         )
 
-    def note(connection: sqlite3.Connection) -> str:
+    def note(connection: Connection) -> str:
         last = connection.execute(_HEAD).fetchone()
         append_entry(
             connection,
@@ -118,7 +118,7 @@ async def import_packs(
         lambda: [(each, store.unit(each.draft)) for each in arrivals]
     )
 
-    def write(connection: sqlite3.Connection) -> tuple[tuple[str, ...], int]:
+    def write(connection: Connection) -> tuple[tuple[str, ...], int]:
         written = _written(connection, units, tenant)
         here = {there: ref.digest for there, ref in written.items()}
         lines = [(there, digest, "derived_from") for there, digest in here.items()]
@@ -146,8 +146,8 @@ async def import_packs(
 
 
 def _written(
-    connection: sqlite3.Connection,
-    units: Sequence[tuple[Arrival, Callable[[sqlite3.Connection], PackRef]]],
+    connection: Connection,
+    units: Sequence[tuple[Arrival, Callable[[Connection], PackRef]]],
     tenant: str,
 ) -> dict[str, PackRef]:
     written: dict[str, PackRef] = {}

@@ -2,18 +2,18 @@
 
 import math
 import random
-import sqlite3
 
 import numpy as np
 
 from .certificate import Interval
+from .connection import Connection
 
 _SAMPLE = 200
 _MOST = 5_000
 _Z = 1.959964
 
 
-def utility(connection: sqlite3.Connection, tenant: str, *, seed: int = 0) -> Interval | None:
+def utility(connection: Connection, tenant: str, *, seed: int = 0) -> Interval | None:
     """The share of packs whose nearest other pack is of the same family; None below two packs.
 
     Of at most 200 packs among the newest 5,000 with vectors. A store that lost what

@@ -8,7 +8,6 @@ its length is 1: one that was never written, or was torn by a kill, is read from
 
 import logging
 import os
-import sqlite3
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -17,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .connection import Connection
 from .index import Vectors
 from .scope import Rows, marks
 
@@ -51,9 +51,7 @@ class VectorCache:
         # Two readers may ask at once.
         self._lock = Lock()
 
-    def cosines(
-        self, connection: sqlite3.Connection, rows: Rows, vector: Vectors
-    ) -> tuple[Rows, Vectors]:
+    def cosines(self, connection: Connection, rows: Rows, vector: Vectors) -> tuple[Rows, Vectors]:
         """The cosines of `rows` with `vector`, ascending; rows without a vector yet are left out."""
         if not len(rows):
             return rows, np.empty(0, dtype=np.float32)
@@ -66,7 +64,7 @@ class VectorCache:
             matrix, held = self._matrix, rows[self._sound[rows]]
         return held, _products(matrix, held, vector)
 
-    def between(self, connection: sqlite3.Connection, rows: Rows) -> tuple[Rows, Vectors]:
+    def between(self, connection: Connection, rows: Rows) -> tuple[Rows, Vectors]:
         """The cosines of `rows` with each other, shape (n, n), and the rows that have vectors."""
         held, _ = self.cosines(connection, rows, np.zeros(self._dimensions, np.float32))
         vectors = self._matrix[held]
@@ -131,7 +129,7 @@ class VectorCache:
         grown[: len(self._matrix)] = self._matrix
         return grown
 
-    def _load(self, connection: sqlite3.Connection, missing: Rows) -> None:
+    def _load(self, connection: Connection, missing: Rows) -> None:
         for start in range(0, len(missing), _CHUNK):
             chunk = missing[start : start + _CHUNK]
             block = self._matrix[chunk]
@@ -142,7 +140,7 @@ class VectorCache:
             self._matrix[numbers] = vectors
             self._sound[numbers] = True
 
-    def _fetch(self, connection: sqlite3.Connection, rows: Rows) -> tuple[Rows, Vectors]:
+    def _fetch(self, connection: Connection, rows: Rows) -> tuple[Rows, Vectors]:
         wanted = rows.tolist()
         found = connection.execute(
             "SELECT pack_row, vector FROM xp_vector"

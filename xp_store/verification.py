@@ -5,12 +5,12 @@ pack that was changed, taken away or put in beside the ledger is found, a verdic
 was turned as well, and so is a pack that stands higher than anything promoted it to.
 """
 
-import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
+from .connection import Connection
 from .digests import digest_of
 from .ledger import (
     CONTENT,
@@ -34,7 +34,7 @@ _RECORDS = ("record", "import")
 _NEAR = 1e-6
 
 
-def verify(connection: sqlite3.Connection, rule: TrustRule | None = None) -> LedgerReport:
+def verify(connection: Connection, rule: TrustRule | None = None) -> LedgerReport:
     """Walk the chain, and compare everything else with it; with a `rule`, trust as well."""
     entries, head, problems = chain_problems(connection)
     recorded = {
@@ -65,7 +65,7 @@ def verify(connection: sqlite3.Connection, rule: TrustRule | None = None) -> Led
     return LedgerReport(entries, packs, head, tuple(problems))
 
 
-def _missing(connection: sqlite3.Connection) -> Iterator[str]:
+def _missing(connection: Connection) -> Iterator[str]:
     marks = ", ".join("?" * len(_RECORDS))
     for seq, digest in connection.execute(
         f"SELECT min(seq), after FROM xp_ledger WHERE verb IN ({marks}) AND after NOT IN"
@@ -76,7 +76,7 @@ def _missing(connection: sqlite3.Connection) -> Iterator[str]:
         yield f"the pack of entry {seq} ({digest[:12]}) is gone, and nobody forgot it"
 
 
-def _standings(connection: sqlite3.Connection) -> dict[str, str]:
+def _standings(connection: Connection) -> dict[str, str]:
     marks = ", ".join("?" * len(_STANDING))
     return {
         digest: _STANDING[verb]
@@ -94,9 +94,7 @@ def _standing_problems(row: dict[str, Any], told: str | None, where: str) -> Ite
         yield f"{where} is stable, and nothing promoted it"
 
 
-def _evidence_problems(
-    connection: sqlite3.Connection, row: dict[str, Any], where: str
-) -> Iterator[str]:
+def _evidence_problems(connection: Connection, row: dict[str, Any], where: str) -> Iterator[str]:
     verdicts: dict[str, list[list[Any]]] = {}
     for at, *told in connection.execute(
         "SELECT at, check_digest, passed, subject, counted FROM xp_verdict"
@@ -121,7 +119,7 @@ def _evidence_problems(
 
 
 def _sum_problems(
-    connection: sqlite3.Connection, row: dict[str, Any], rule: TrustRule, where: str
+    connection: Connection, row: dict[str, Any], rule: TrustRule, where: str
 ) -> Iterator[str]:
     old = connection.execute(
         "SELECT 1 FROM xp_verdict WHERE pack_id = ? AND rev = ? AND counted = 2 LIMIT 1",
@@ -145,7 +143,7 @@ def _sum_problems(
 
 
 def _step_problems(
-    connection: sqlite3.Connection, row: dict[str, Any], held: Any, where: str
+    connection: Connection, row: dict[str, Any], held: Any, where: str
 ) -> Iterator[str]:
     digests: list[str] = []
     for digest, *values in connection.execute(

@@ -1,9 +1,11 @@
 """The journal by itself: what is durable when, and what a refused write leaves behind."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 
 from repertory.protocol import (
@@ -15,18 +17,28 @@ from repertory.protocol import (
     agent_message,
     user_message,
 )
-from repertory.runtime.journal import Journal, open_journal
+from repertory.runtime.journal import (
+    Journal,
+    StepRecord,
+    command_outcome,
+    open_journal,
+    owned,
+    owner_of,
+)
 from repertory.runtime.record import TaskRecord
-from repertory.xp_store import StoreError, open_database
+from repertory.xp_store import StoreError, StoreOwnedError, open_database
+from repertory.xp_store.engines import conninfo_of
+from repertory.xp_store.postgres_engine import plain_connection
+from tests.cluster import Cluster
 
 
 @asynccontextmanager
-async def _accepted(folder: Path) -> AsyncIterator[tuple[Journal, TaskRecord]]:
+async def _accepted(url: str) -> AsyncIterator[tuple[Journal, TaskRecord]]:
     message = user_message("count the chairs")
     record = TaskRecord("t1", "clerk", "default", "local", "c1", message)
     first = Task(id="t1", context_id="c1", status=TaskStatus(state=TaskState.SUBMITTED))
     async with (
-        open_database(f"sqlite:///{folder / 'store.db'}") as database,
+        open_database(url) as database,
         open_journal(database) as journal,
     ):
         await journal.accept(record, StreamResponse(task=first), lambda _: None)
@@ -51,9 +63,9 @@ async def _room(journal: Journal, pages: int | None) -> None:
     await journal.database.transact(unit)
 
 
-async def test_what_is_said_on_the_way_is_one_write_with_what_follows(tmp_path: Path) -> None:
+async def test_what_is_said_on_the_way_is_one_write_with_what_follows(store_url: str) -> None:
     """Ours: two reports and the end are published in order, by one unit of one commit."""
-    async with _accepted(tmp_path) as (journal, record):
+    async with _accepted(store_url) as (journal, record):
         before = journal.database.units
         await journal.emit(record, _said("one"))
         await journal.emit(record, _said("two"))
@@ -68,10 +80,10 @@ async def test_what_is_said_on_the_way_is_one_write_with_what_follows(tmp_path: 
 
 
 async def test_what_is_said_on_the_way_is_published_also_when_nothing_follows(
-    tmp_path: Path,
+    store_url: str,
 ) -> None:
     """Ours: a report of an agent that then thinks for long is not held back."""
-    async with _accepted(tmp_path) as (journal, record):
+    async with _accepted(store_url) as (journal, record):
         await journal.emit(record, _said("one"))
         await record.wait_beyond(1)
         await journal.emit(record, _said("two"))
@@ -79,9 +91,9 @@ async def test_what_is_said_on_the_way_is_published_also_when_nothing_follows(
         assert record.last_sequence == 3
 
 
-async def test_a_burst_of_reports_waits_for_the_store(tmp_path: Path) -> None:
+async def test_a_burst_of_reports_waits_for_the_store(store_url: str) -> None:
     """Ours: an agent that says much cannot fill the memory; all of it is kept in order."""
-    async with _accepted(tmp_path) as (journal, record):
+    async with _accepted(store_url) as (journal, record):
         most = 0
         for number in range(1000):
             await journal.emit(record, _said(str(number)))
@@ -94,7 +106,7 @@ async def test_a_burst_of_reports_waits_for_the_store(tmp_path: Path) -> None:
 
 async def test_a_report_that_could_not_be_stored_is_told_by_the_next_write(tmp_path: Path) -> None:
     """Ours: with the disk full nothing is published, the task knows, and goes on when there is room."""
-    async with _accepted(tmp_path) as (journal, record):
+    async with _accepted(f"sqlite:///{tmp_path}/store.db") as (journal, record):
         await _room(journal, 0)
         await journal.emit(record, _said("x" * 100_000))
         await journal.settle()
@@ -109,3 +121,65 @@ async def test_a_report_that_could_not_be_stored_is_told_by_the_next_write(tmp_p
         await journal.append(record, _said("done", TaskState.COMPLETED))
         assert [n.sequence for n in record.events] == [1, 2]
         assert record.ended
+
+
+async def test_a_follower_misses_nothing_that_was_committed_late(postgres: Cluster) -> None:
+    """Ours: what began before and was committed after its neighbor is told by the next question."""
+    url = postgres.new_database()
+    async with _accepted(url) as (journal, record):
+        late = await anyio.to_thread.run_sync(plain_connection, conninfo_of(url), "late")
+        mark, _ = await journal.changed_since(-1)
+
+        def begin() -> None:
+            late.execute(b"BEGIN")
+            late.execute(b"INSERT INTO event (task_id, sequence, at, body) VALUES ('t9', 1, 0, '')")
+
+        def commit() -> None:
+            late.execute(b"COMMIT")
+            late.close()
+
+        await anyio.to_thread.run_sync(begin)
+        await journal.append(record, _said("one"))
+        mark, first = await journal.changed_since(mark)
+        await anyio.to_thread.run_sync(commit)
+        mark, second = await journal.changed_since(mark)
+        _, third = await journal.changed_since(mark)
+        assert first == {"t1"}
+        assert "t9" in second
+        assert not third
+
+
+async def test_steps_commands_and_pages_are_kept(store_url: str) -> None:
+    """Ours: what a resumed turn stands on is the same on every engine."""
+    async with _accepted(store_url) as (journal, record):
+        step = StepRecord("k", 1, "tool", "post", {"a": [1, None]}, started_at=1.5)
+        await journal.put_step("t1", step)
+        step.result, step.ended_at = {"ok": True}, 2.5
+        await journal.put_step("t1", step)
+        assert await journal.steps("t1") == {"k": step}
+        number = await journal.post("answer", "t1", "yes")
+        (command,) = await journal.pending_commands()
+        assert (command.number, command.body) == (number, "yes")
+        await journal.settle_command(command, "done")
+        assert await command_outcome(journal.database, number) == "done"
+        again, _ = await journal.select("agent = ?", ("clerk",))
+        assert [each.id for each in again] == ["t1"]
+        twin = TaskRecord("t2", "clerk", "default", "local", "c1", record.message)
+        first = Task(id="t2", context_id="c1", status=TaskStatus(state=TaskState.SUBMITTED))
+        known = await journal.accept(twin, StreamResponse(task=first), lambda _: None)
+        assert known is not None
+        assert known.id == "t1"
+        (open_one,) = await journal.unfinished(["clerk"])
+        assert open_one.snapshot() == record.snapshot()
+
+
+async def test_one_process_owns_a_journal_and_others_are_told_which(store_url: str) -> None:
+    """Ours: a second owner is refused with the process that holds it."""
+    assert await anyio.to_thread.run_sync(owner_of, store_url) is None
+    async with owned(store_url):
+        assert await anyio.to_thread.run_sync(owner_of, store_url) == os.getpid()
+        with pytest.raises(StoreOwnedError, match=str(os.getpid())):
+            async with owned(store_url):
+                pass
+    async with owned(store_url):
+        pass

@@ -1,6 +1,5 @@
 """What the tests of packs stand on: a draft with one word changed, and a store in a folder."""
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from repertory.xp_store import (
     open_pack_store,
 )
 from repertory.xp_store.ddl import EXTRA_DDL
+from repertory.xp_store.sqlite_engine import SqliteConnection, connect
 from repertory.xp_store.tables import metadata
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -84,9 +84,9 @@ async def trusting(store: PackStore, sums: CheckSpec) -> PackStore:
 
 
 @pytest.fixture(scope="session")
-def connection() -> Iterator[sqlite3.Connection]:
+def connection() -> Iterator[SqliteConnection]:
     """The store's tables on a plain connection in memory, for units and for hypothesis."""
-    opened = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    opened = connect(":memory:")
     engine = create_engine("sqlite://", creator=lambda: opened, poolclass=StaticPool)
     metadata.create_all(engine)
     for statement in EXTRA_DDL:

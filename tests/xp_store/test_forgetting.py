@@ -338,7 +338,7 @@ async def test_a_reader_of_another_process_keeps_no_file_from_being_purged_silen
     import sqlite3
 
     ref = await store.record(make_draft())
-    reader = sqlite3.connect(database.path, isolation_level=None)
+    reader = sqlite3.connect(database.name, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM xp_pack").fetchone()
     try:

@@ -1,18 +1,17 @@
 """The ledger: no tampering stays hidden."""
 
-import sqlite3
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 
-from repertory.xp_store import Database, PackDraft, PackStore
+from repertory.xp_store import Connection, Database, PackDraft, PackStore
 from tests.claims import claim
 
 MakeDraft = Callable[..., PackDraft]
 
 
-def execute(connection: sqlite3.Connection, statement: str) -> None:
+def execute(connection: Connection, statement: str) -> None:
     """One statement, as a tamperer with the file in hand would run it."""
     connection.execute(statement)
 

@@ -1,6 +1,5 @@
 """Rows of a scope remembered: always the rows that SQL would give."""
 
-import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repertory.xp_store import Database, PackDraft, PackStore, Selector
+from repertory.xp_store import Connection, Database, PackDraft, PackStore, Selector
 from repertory.xp_store.audit import Audit
 from repertory.xp_store.digests import instant
 from repertory.xp_store.members import Members
@@ -52,7 +51,7 @@ async def test_what_is_remembered_is_what_sql_would_say(
         {"status": ("retired",), "family": "invoices"},
     ]
 
-    def same(connection: sqlite3.Connection) -> None:
+    def same(connection: Connection) -> None:
         for fields in scopes:
             scope = Scope("default", instant(now), instant(now), **fields)
             remembered = members.rows(connection, scope).tolist()

@@ -1,6 +1,5 @@
 """Recall: only what may be found, only with evidence, and with its reasons."""
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from repertory.xp_store import (
     Asked,
     CheckSpec,
     Claim,
+    Connection,
     Database,
     Embedder,
     Floor,
@@ -94,7 +94,7 @@ def allowed(pack: dict[str, Any], question: dict[str, Any]) -> bool:
     )
 
 
-def standing(connection: sqlite3.Connection, pack: str, status: str) -> None:
+def standing(connection: Connection, pack: str, status: str) -> None:
     """Give a pack a standing that no change has given it."""
     connection.execute("UPDATE xp_pack SET status = ? WHERE id = ?", (status, pack))
 
@@ -263,7 +263,7 @@ async def test_ranks_by_words_are_those_of_sqlite_where_there_is_one_tenant(
         for goal in goals:
             await store.record(make_draft(goal))
 
-        def both(connection: sqlite3.Connection) -> tuple[Any, Any]:
+        def both(connection: Connection) -> tuple[Any, Any]:
             frequencies = Frequencies()
             terms = [
                 (word, frequencies.of(connection, "default", word)[0])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from repertory.xp_store import (
     CheckSpec,
     Claim,
+    Connection,
     Cost,
     Database,
     DraftInvalidError,
@@ -56,14 +57,14 @@ changes = st.one_of(
 )
 
 
-def write(connection: sqlite3.Connection, draft: PackDraft) -> str:
+def write(connection: Connection, draft: PackDraft) -> str:
     """The digest under which a draft is recorded."""
     return pack_rows(draft, lambda: NOW)(connection).digest
 
 
 @given(change=changes, other=changes)
 def test_same_content_has_the_same_digest_and_any_change_another(
-    connection: sqlite3.Connection, make_draft: MakeDraft, change: Any, other: Any
+    connection: Connection, make_draft: MakeDraft, change: Any, other: Any
 ) -> None:
     """Ours: a pack's digest covers what it says, where it comes from and what may be done."""
     one, two = make_draft(**change), make_draft(**other)
@@ -73,7 +74,7 @@ def test_same_content_has_the_same_digest_and_any_change_another(
 
 @given(change=st.sampled_from([{"status": "stable"}, {"reason": "other"}, {"span_id": "s"}]))
 def test_what_may_change_later_is_not_in_the_digest(
-    connection: sqlite3.Connection, make_draft: MakeDraft, change: Any
+    connection: Connection, make_draft: MakeDraft, change: Any
 ) -> None:
     """Ours: status, trust and counters move while the content stays."""
     assert write(connection, make_draft(**change)) == write(connection, make_draft())
@@ -107,7 +108,7 @@ async def test_a_pack_is_written_with_what_its_task_writes_or_not_at_all(
     """Ours: a task has ended if and only if its pack exists."""
     unit = store.unit(make_draft())
 
-    def ends(connection: sqlite3.Connection) -> None:
+    def ends(connection: Connection) -> None:
         unit(connection)
         raise RuntimeError("the task's own write failed")
 

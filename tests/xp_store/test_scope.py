@@ -3,6 +3,7 @@
 from typing import Any
 
 from repertory.xp_store.scope import Scope, marks
+from repertory.xp_store.sqlite_engine import SqliteSql
 
 SCOPE = Scope("default", "2026", "2026", ("stable", "candidate"), rights=("a",), min_trust=0.5)
 
@@ -15,7 +16,7 @@ def plan(connection: Any, sql: str, values: Any) -> str:
 
 def test_packs_that_are_named_are_looked_up_and_not_searched_for(connection: Any) -> None:
     """Ours: a hundred ids out of the index cost a hundred look-ups, however large the tenant."""
-    where, values = SCOPE.where_of_few()
+    where, values = SCOPE.where_of_few(SqliteSql())
     ways = {
         "id": "sqlite_autoindex_xp_pack_1",
         "row_id": "INTEGER PRIMARY KEY",

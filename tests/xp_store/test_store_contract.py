@@ -168,7 +168,7 @@ async def test_a_second_owner_of_an_index_is_refused_at_once(tmp_path: Path) -> 
 
 async def test_another_engine_is_named_in_the_refusal(tmp_path: Path) -> None:
     """Ours: the password of a URL is not repeated."""
-    with pytest.raises(StoreError, match="engine 'postgresql' is not supported") as caught:
-        async with open_store("postgresql://ann:secret@localhost/x", embedder=HashEmbedder()):
+    with pytest.raises(StoreError, match="engine 'mysql' is not supported") as caught:
+        async with open_store("mysql://ann:secret@localhost/x", embedder=HashEmbedder()):
             pass
     assert "secret" not in str(caught.value)

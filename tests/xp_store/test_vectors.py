@@ -1,6 +1,5 @@
 """The vectors beside the rows: always what SQL holds, in memory, on disk and after a tear."""
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repertory.xp_store import Connection
+from repertory.xp_store.sqlite_engine import connect
 from repertory.xp_store.vectors import VectorCache
 
 DIMENSIONS = 4
@@ -21,7 +22,7 @@ ASKED = np.ones(DIMENSIONS, dtype=np.float32)
 @pytest.fixture(scope="module")
 def vectors() -> Any:
     """Thirty vectors of one model, and one of another."""
-    opened = sqlite3.connect(":memory:")
+    opened = connect(":memory:")
     opened.execute("CREATE TABLE xp_vector (pack_row INTEGER PRIMARY KEY, model, vector)")
     rows = [(row, "m", VECTORS[row].tobytes()) for row in range(KNOWN)]
     opened.executemany("INSERT INTO xp_vector VALUES (?, ?, ?)", rows)
@@ -30,7 +31,7 @@ def vectors() -> Any:
     opened.close()
 
 
-def seen(cache: VectorCache, connection: sqlite3.Connection, rows: list[int]) -> dict[int, float]:
+def seen(cache: VectorCache, connection: Connection, rows: list[int]) -> dict[int, float]:
     """What the cache says of `rows`."""
     found, cosines = cache.cosines(connection, np.array(rows, dtype=np.int64), ASKED)
     return dict(zip(found.tolist(), cosines.tolist(), strict=True))
@@ -44,16 +45,14 @@ def true(rows: list[int]) -> Any:
 
 
 @given(questions=st.lists(st.lists(st.integers(0, KNOWN + 5), unique=True), max_size=6))
-def test_what_is_held_is_what_sql_holds(
-    vectors: sqlite3.Connection, questions: list[list[int]]
-) -> None:
+def test_what_is_held_is_what_sql_holds(vectors: Connection, questions: list[list[int]]) -> None:
     """Ours: a cache may forget, and must not be wrong; rows without a vector are left out."""
     cache = VectorCache("m", DIMENSIONS)
     for rows in questions:
         assert seen(cache, vectors, rows) == true(rows)
 
 
-def test_a_vector_that_came_later_is_seen(vectors: sqlite3.Connection) -> None:
+def test_a_vector_that_came_later_is_seen(vectors: Connection) -> None:
     """Ours: a pack is recorded first and embedded afterwards."""
     cache = VectorCache("m", DIMENSIONS)
     assert seen(cache, vectors, [1000]) == {}
@@ -63,11 +62,11 @@ def test_a_vector_that_came_later_is_seen(vectors: sqlite3.Connection) -> None:
 
 
 def test_the_file_answers_without_sql_and_a_torn_vector_is_mended(
-    vectors: sqlite3.Connection, tmp_path: Path
+    vectors: Connection, tmp_path: Path
 ) -> None:
     """Ours: the next process reads a map; what a kill tore is no vector, and SQL has it."""
     rows = list(range(KNOWN))
-    empty = sqlite3.connect(":memory:")
+    empty = connect(":memory:")
     empty.execute("CREATE TABLE xp_vector (pack_row INTEGER PRIMARY KEY, model, vector)")
     assert seen(VectorCache("m", DIMENSIONS, tmp_path), vectors, rows) == true(rows)
     assert seen(VectorCache("m", DIMENSIONS, tmp_path), empty, rows) == true(rows)
@@ -80,9 +79,7 @@ def test_the_file_answers_without_sql_and_a_torn_vector_is_mended(
     empty.close()
 
 
-def test_who_does_not_own_the_file_leaves_it_as_it_was(
-    vectors: sqlite3.Connection, tmp_path: Path
-) -> None:
+def test_who_does_not_own_the_file_leaves_it_as_it_was(vectors: Connection, tmp_path: Path) -> None:
     """Ours: a second process may look beside the owner, and writes nothing."""
     seen(VectorCache("m", DIMENSIONS, tmp_path), vectors, [1, 2])
     (file,) = tmp_path.glob("vectors-*.f32")
@@ -96,7 +93,7 @@ def test_who_does_not_own_the_file_leaves_it_as_it_was(
 
 
 def test_clearing_removes_the_file_and_another_models_is_not_kept(
-    vectors: sqlite3.Connection, tmp_path: Path
+    vectors: Connection, tmp_path: Path
 ) -> None:
     """Ours: what is forgotten leaves no bytes beside the store."""
     cache = VectorCache("m", DIMENSIONS, tmp_path)
@@ -111,7 +108,7 @@ def test_clearing_removes_the_file_and_another_models_is_not_kept(
 
 
 def test_a_folder_that_cannot_be_written_costs_memory_and_nothing_else(
-    vectors: sqlite3.Connection, tmp_path: Path
+    vectors: Connection, tmp_path: Path
 ) -> None:
     """Ours: the file only saves reading."""
     (tmp_path / "taken").write_text("a file")
