@@ -105,7 +105,7 @@ async def test_the_context_length_is_known_after_the_probe() -> None:
     assert health.version == "llama.cpp"
 
 
-@pytest.mark.parametrize("misbehavior", ["500", "503", "429", "torn", "odd", "close"])
+@pytest.mark.parametrize("misbehavior", ["500", "503", "429", "torn", "sse", "odd", "close"])
 async def test_a_passing_failure_is_tried_again(misbehavior: Misbehavior) -> None:
     """Ours: one bad answer costs time and not the task."""
     async with serve() as (server, model):
@@ -114,7 +114,7 @@ async def test_a_passing_failure_is_tried_again(misbehavior: Misbehavior) -> Non
         assert len(server.asked) == 3
 
 
-@pytest.mark.parametrize("misbehavior", ["500", "503", "429", "torn", "odd", "close"])
+@pytest.mark.parametrize("misbehavior", ["500", "503", "429", "torn", "sse", "odd", "close"])
 async def test_a_lasting_failure_is_unavailability(misbehavior: Misbehavior) -> None:
     """Ours: every failure of a server is one error, with what to do."""
     async with serve() as (server, model):
@@ -139,10 +139,11 @@ async def test_nobody_at_the_address_is_unavailability() -> None:
     assert "see that a server runs there" in health.detail
 
 
-async def test_a_hanging_server_costs_the_deadline_and_no_more() -> None:
-    """Ours: the caller's deadline holds, whatever the server does."""
+@pytest.mark.parametrize("misbehavior", ["hang", "drip"])
+async def test_a_hanging_server_costs_the_deadline_and_no_more(misbehavior: Misbehavior) -> None:
+    """Ours: the caller's deadline holds, whatever the server does; a byte a second is no answer."""
     async with serve() as (server, model):
-        server.misbehave = ["hang"]
+        server.misbehave = [misbehavior]
         await model.probe()
         with pytest.raises(DeadlineExceededError):
             await model.chat(chat(), ModelContext(deadline=time() + 0.1))
