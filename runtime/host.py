@@ -32,7 +32,7 @@ from repertory.protocol import (
     TaskStatusUpdateEvent,
     agent_message,
 )
-from repertory.xp_store import DraftInvalidError, PackForgottenError
+from repertory.xp_store import DraftInvalidError, PackForgottenError, crash_point
 
 from .errors import did_you_mean, listed
 from .mailbox import Mailbox
@@ -163,6 +163,7 @@ class AgentHost:
                     task_status.started()
                     while True:
                         record = await self.mailbox.get()
+                        crash_point("after-claim")
                         if record.ended or record.id not in self.pending:
                             # It was ended without a turn, while it waited.
                             self.mailbox.done(record)
@@ -210,6 +211,7 @@ class AgentHost:
         """Let an accepted task wait for its turn."""
         self.pending[record.id] = record
         self.mailbox.put(record)
+        crash_point("before-claim")
         self.network.moved()
 
     async def fail_if_down(self, record: TaskRecord) -> None:

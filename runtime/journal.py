@@ -36,6 +36,7 @@ from repertory.xp_store import (
     Database,
     StoreError,
     StoreOwnedError,
+    crash_point,
     is_postgres,
     open_database,
     owner_in,
@@ -245,6 +246,8 @@ def _written(
     """What writes staged events of a task, and where it stands after them."""
     at = record.updated_at = time()
     before = numbered[0].sequence - 1
+    moment = "end" if is_terminal(record.now) else "append"
+    crash_point(f"before-{moment}")
     rows = [(record.id, n.sequence, at, _dump(n.event.wire())) for n in numbered]
     change = (
         record.now.value,
@@ -264,10 +267,17 @@ def _written(
                 task_id=record.id,
             )
         connection.executemany(_INSERT_EVENT, rows)
+        crash_point(f"in-{moment}")
         if also is not None:
             also(connection)
+            crash_point("in-pack")
 
     return unit
+
+
+def _publish(record: TaskRecord, numbered: Sequence[NumberedEvent]) -> None:
+    crash_point("after-end" if is_terminal(record.now) else "after-append")
+    record.publish(numbered)
 
 
 class Journal:
@@ -292,6 +302,7 @@ class Journal:
         Exactly one task exists per (tenant, principal, agent, messageId). then:
         called with the answer by the commit itself, also for a caller who gave up.
         """
+        crash_point("before-accept")
         record.created_at = record.updated_at = time()
         numbered = record.stage(first)
         row = _row_of(record, numbered.sequence)
@@ -303,6 +314,7 @@ class Journal:
         def unit(connection: Connection) -> TaskRecord | None:
             if connection.execute(_INSERT_TASK, row).rowcount:
                 connection.execute(_INSERT_EVENT, event)
+                crash_point("in-accept")
                 known[:] = [None]
             else:
                 found = connection.execute(
@@ -315,6 +327,7 @@ class Journal:
 
         def settle() -> None:
             if known[0] is None:
+                crash_point("after-accept")
                 record.publish((numbered,))
             then(known[0])
 
@@ -343,7 +356,7 @@ class Journal:
         try:
             # Published by the commit itself: a caller that is cancelled meanwhile tears no log.
             await self.database.transact(
-                _written(record, numbered, also), partial(record.publish, numbered)
+                _written(record, numbered, also), partial(_publish, record, numbered)
             )
         except StoreError:
             if record.staged == numbered[-1].sequence:
@@ -396,11 +409,13 @@ class Journal:
 
     async def note_attempt(self, record: TaskRecord) -> None:
         """Count a crash of the agent while it worked on the task."""
+        crash_point("before-attempt")
         record.attempts += 1
         values = (record.attempts, record.id)
         await self.database.transact(
             lambda connection: connection.execute("UPDATE task SET attempts=? WHERE id=?", values)
         )
+        crash_point("after-attempt")
 
     async def load(
         self, task_id: str, *, owner: tuple[str, str, str] | None = None
@@ -520,7 +535,15 @@ class Journal:
             "span_id": step.span_id,
         }
         row = tuple(values[column] for column in _STEP_COLUMNS)
-        await self.database.transact(lambda connection: connection.execute(_INSERT_STEP, row))
+        moment = "result" if step.finished else "begin"
+        crash_point("after-effect" if step.finished else "before-begin")
+
+        def unit(connection: Connection) -> None:
+            connection.execute(_INSERT_STEP, row)
+            crash_point(f"in-{moment}")
+
+        await self.database.transact(unit)
+        crash_point(f"after-{moment}")
 
     async def steps(self, task_id: str) -> dict[str, StepRecord]:
         """The steps of a task by key, in the order in which they began."""
@@ -567,11 +590,13 @@ class Journal:
     async def settle_command(self, command: Command, outcome: str) -> None:
         """Say what came of a command: `done`, or the sentence of its error."""
         values = (outcome, command.number)
-        await self.database.transact(
-            lambda connection: connection.execute(
-                "UPDATE command SET outcome=? WHERE number=?", values
-            )
-        )
+        crash_point("after-command")
+
+        def unit(connection: Connection) -> None:
+            connection.execute("UPDATE command SET outcome=? WHERE number=?", values)
+            crash_point("in-command")
+
+        await self.database.transact(unit)
 
 
 def _text_of(event: StreamResponse) -> str:

@@ -42,6 +42,7 @@ from repertory.protocol import (
 from repertory.xp_store import (
     Checker,
     PackStore,
+    crash_point,
 )
 
 from .audit import Audit
@@ -540,6 +541,7 @@ class Network:
         async with anyio.create_task_group() as orders:
             while True:
                 for command in await self.journal.pending_commands():
+                    crash_point("before-command")
                     if command.kind in ORDERS:
                         # Orders of replicas: many at once, each waiting for its own room.
                         hurried = anyio.current_time()

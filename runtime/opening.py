@@ -15,7 +15,13 @@ import anyio.to_thread
 
 from repertory.agents import Agent, AgentSpec, ChatModel
 from repertory.protocol import AgentService, open_a2a_link, open_http_link
-from repertory.xp_store import Embedder, open_checker, open_database, open_pack_store
+from repertory.xp_store import (
+    Embedder,
+    arm_crash_points,
+    open_checker,
+    open_database,
+    open_pack_store,
+)
 
 from .audit import Audit
 from .experience import open_redactor, prepare_experience
@@ -63,6 +69,7 @@ async def open_network(
         StoreVersionError: A newer version wrote the store.
         SupervisionError: An agent crashed more often than the manifest allows.
     """
+    arm_crash_points()
     if not isinstance(manifest, Manifest):
         manifest = await anyio.to_thread.run_sync(load_manifest, manifest)
     url = store_url or manifest.store_url

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .checker import Checker, Limits, open_checker, run_check
     from .checks import CheckSpec, Verdict
     from .connection import Connection, Dialect, prepared_insert
+    from .crash_points import CRASH_POINTS, arm_crash_points, crash_point
     from .database import Database, Durability, News
     from .derivation import DERIVATIONS, Derivation, Parent, tally
     from .digests import Clock, digest_of, utc_now
@@ -75,6 +76,7 @@ _MODULE_OF = {
     "Arm": "changes",
     "Asked": "floor",
     "BundleError": "errors",
+    "CRASH_POINTS": "crash_points",
     "Candidate": "hits",
     "Case": "changes",
     "ChangeError": "errors",
@@ -162,9 +164,11 @@ _MODULE_OF = {
     "WEIGHTS": "weights",
     "WeightsError": "errors",
     "allowed_keys": "rights",
+    "arm_crash_points": "crash_points",
     "calibrated": "floor",
     "candidate_data": "server",
     "check_gates": "gates",
+    "crash_point": "crash_points",
     "digest_of": "digests",
     "digest_of_trials": "gates",
     "draft_of": "layers",
@@ -209,6 +213,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "CRASH_POINTS",
     "DEFAULT_RULES",
     "DERIVATIONS",
     "PANEL",
@@ -301,9 +306,11 @@ __all__ = [
     "Verdict",
     "WeightsError",
     "allowed_keys",
+    "arm_crash_points",
     "calibrated",
     "candidate_data",
     "check_gates",
+    "crash_point",
     "digest_of",
     "digest_of_trials",
     "draft_of",

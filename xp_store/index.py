@@ -40,6 +40,7 @@ class VectorIndex(Protocol):
 
         Raises:
             StoreOwnedError: Another owner has it.
+            IndexUnavailableError: Its folder cannot be used.
         """
         ...
 
@@ -261,10 +262,17 @@ class ChromaIndex:
 
 
 def _lock(folder: Path) -> IO[str]:
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / _LOCK_FILE
-    # Kept open as long as the index: the lock is on the open file, and ends with the process.
-    file = path.open("a+", encoding="ascii")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Kept open as long as the index: the lock is on the open file, and ends with the process.
+        file = path.open("a+", encoding="ascii")
+    except OSError as error:
+        raise IndexUnavailableError(
+            f"the index folder {folder} cannot be used ({error.strerror}): make it writable, or"
+            " name another; recall goes on in SQL",
+            path=str(folder),
+        ) from error
     try:
         _hold(file)
     except OSError:

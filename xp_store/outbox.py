@@ -17,6 +17,7 @@ import anyio.to_thread
 import numpy as np
 
 from .connection import Connection
+from .crash_points import crash_point
 from .database import Database
 from .ddl import REBUILD_TEXT
 from .embedder import Embedder
@@ -202,6 +203,8 @@ class Indexer:
             waiting = await self._database.read(
                 lambda connection: _waiting(connection, self._embedder.name)
             )
+            if waiting:
+                crash_point("before-vectors")
             vectors = await self._vectors(waiting)
             if waiting or self._index_wanted:
                 await self._open()
@@ -209,6 +212,7 @@ class Indexer:
                 return
             await self._tell_index(waiting, vectors)
             await self._database.transact(partial(_strike, waiting=waiting))
+            crash_point("after-outbox")
 
     async def _vectors(self, waiting: Sequence[_Waiting]) -> dict[int, Vectors]:
         vectors = {
@@ -230,6 +234,7 @@ class Indexer:
                     rows,
                 )
             )
+            crash_point("after-vectors")
             vectors |= fresh
         return vectors
 
@@ -271,6 +276,7 @@ def _waiting(connection: Connection, model: str) -> list[_Waiting]:
 
 def _strike(connection: Connection, waiting: Sequence[_Waiting]) -> None:
     connection.executemany("DELETE FROM xp_outbox WHERE seq = ?", [(each.seq,) for each in waiting])
+    crash_point("in-outbox")
 
 
 def _tenants(connection: Connection) -> list[str]:

@@ -141,3 +141,11 @@ def test_a_broken_folder_is_said_and_can_be_mended(tmp_path: Path) -> None:
     index.upsert("t", ["a"], np.stack([unit(1, 0)]))
     assert index.ids("t") == {"a"}
     index.close()
+
+
+def test_an_index_whose_folder_cannot_be_is_a_broken_index_and_no_traceback(tmp_path: Path) -> None:
+    """Ours: SQL is the truth, so a network opens without its index."""
+    (tmp_path / "file").write_text("not a folder")
+    index = ChromaIndex(tmp_path / "file" / "index")
+    with pytest.raises(IndexUnavailableError, match=r"cannot be used \(Not a directory\)"):
+        index.own()

@@ -5,6 +5,7 @@ waits before and after the commit, so that kills land on both sides of it.
 """
 
 import sqlite3
+import sys
 from pathlib import Path
 from random import Random
 
@@ -43,4 +44,9 @@ async def post(number: str, total: float, ctx: Context) -> str:
 
 
 if __name__ == "__main__":
-    server.run()
+    if len(sys.argv) > 1:
+        import uvicorn
+
+        uvicorn.run(server.streamable_http_app(), fd=int(sys.argv[1]), log_level="error")
+    else:
+        server.run()
