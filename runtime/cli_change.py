@@ -1,5 +1,6 @@
 """`repertory xp promote`, `diff` and `rollback`: changes to memory, tried, compared, taken back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,15 @@ from anyio import run
 from rich.console import Group
 from rich.text import Text
 
-from repertory.xp_store import Finding, PackRef, Selector, open_pack_store
+from repertory.xp_store import Finding, Pack, PackRef, PackStore, Selector
 
-from .chosen import choose, reading
-from .cli_forget import moment_of, owning_packs
-from .cli_models import ensure_weights
+from .chosen import choose
+from .cli_forget import moment_of, owning, owning_packs
 from .cli_xp import one_pack, packs_of
 from .errors import InputError
 from .exits import Exit
-from .journal import owned
-from .models import open_embedder
+from .journal import Journal
+from .manifest import Manifest
 from .replays import Replays
 from .screen import Screen, grid, short
 
@@ -29,32 +29,11 @@ def promote_packs(
     screen, chosen = Screen(json=as_json), choose(path, store)
     if not given:
         raise InputError("name the packs to promote, or say --layers")
-    manifest = chosen.manifest
 
     async def promote() -> Finding:
-        await ensure_weights(screen, manifest)
-        async with (
-            owned(chosen.url),
-            reading(chosen) as journal,
-            open_pack_store(
-                journal.database,
-                embedder=open_embedder(manifest),
-                index=chosen.index,
-                rule=manifest.experience.trust_rule,
-            ) as packs,
-        ):
+        async with owning(screen, chosen) as (packs, journal):
             wanted = [await one_pack(packs, each, tenant) for each in given]
-            again = Replays(manifest, journal, wanted)
-            retained = await packs.govern.retained(wanted, tenant=tenant, most=10 * replays)
-            cases = await again.runnable(retained, replays)
-            return await packs.govern.release(
-                wanted,
-                manifest.experience.demanded,
-                again.run,
-                tenant=tenant,
-                actor="operator",
-                cases=cases,
-            )
+            return await released(chosen.manifest, packs, journal, wanted, replays, tenant)
 
     finding = run(promote)
     rows = [
@@ -73,6 +52,28 @@ def promote_packs(
     )
     screen.result(finding.wire(), Group(grid(("", ""), rows), Text(said)))
     return Exit.DONE if finding.promoted else Exit.FAILED
+
+
+async def released(
+    manifest: Manifest,
+    packs: PackStore,
+    journal: Journal,
+    wanted: Sequence[Pack],
+    replays: int,
+    tenant: str,
+    actor: str = "operator",
+) -> Finding:
+    """Replay what the journal still holds with and without `wanted`, and decide by the manifest."""
+    again = Replays(manifest, journal, wanted)
+    retained = await packs.govern.retained(wanted, tenant=tenant, most=10 * replays)
+    return await packs.govern.release(
+        wanted,
+        manifest.experience.demanded,
+        again.run,
+        tenant=tenant,
+        actor=actor,
+        cases=await again.runnable(retained, replays),
+    )
 
 
 def move_layers(path: Path, tenant: str, store: str, as_json: bool) -> int:

@@ -27,7 +27,7 @@ from .cli_xp import one_pack
 from .erasure import journal_purge, log_files, tasks_that_say
 from .errors import InputError
 from .exits import Exit
-from .journal import owned
+from .journal import Journal, owned
 from .models import open_embedder
 from .screen import Screen, grid
 
@@ -49,8 +49,8 @@ class Asked:
 
 
 @asynccontextmanager
-async def owning_packs(screen: Screen, chosen: Chosen) -> AsyncIterator[PackStore]:
-    """The packs of a network that does not run, to be changed.
+async def owning(screen: Screen, chosen: Chosen) -> AsyncIterator[tuple[PackStore, Journal]]:
+    """The packs and the journal of a network that does not run, to be changed.
 
     Raises:
         StoreOwnedError: It runs.
@@ -67,6 +67,17 @@ async def owning_packs(screen: Screen, chosen: Chosen) -> AsyncIterator[PackStor
             rule=experience.trust_rule,
         ) as packs,
     ):
+        yield packs, journal
+
+
+@asynccontextmanager
+async def owning_packs(screen: Screen, chosen: Chosen) -> AsyncIterator[PackStore]:
+    """The packs of a network that does not run, to be changed.
+
+    Raises:
+        StoreOwnedError: It runs.
+    """
+    async with owning(screen, chosen) as (packs, _):
         yield packs
 
 
@@ -78,7 +89,7 @@ def forget_packs(
 
     async def forget() -> ForgetCertificate | None:
         async with owning_packs(screen, chosen) as packs:
-            selector = await _selector(packs, asked, tenant)
+            selector = await selector_of(packs, asked, tenant)
             meant, every = await packs.govern.meant(selector, tenant=tenant)
             told = f"{len(meant)} packs are meant, {len(every)} with all that came of them"
             if asked.dry_run:
@@ -91,7 +102,7 @@ def forget_packs(
                 tenant=tenant,
                 actor="operator",
                 reason=asked.reason,
-                purge=_purge(asked),
+                purge=purge_of(asked),
                 also_scan=await to_thread.run_sync(log_files, chosen.index.parent),
             )
 
@@ -104,7 +115,8 @@ def forget_packs(
     return Exit.DONE if issued.complete else Exit.FAILED
 
 
-def _purge(asked: Asked) -> Purge:
+def purge_of(asked: Asked) -> Purge:
+    """What the journal forgets with the packs."""
     purge = journal_purge()
     if not asked.subject:
         return purge
@@ -119,7 +131,8 @@ def _purge(asked: Asked) -> Purge:
     return replace(purge, widen=widen)
 
 
-async def _selector(packs: PackStore, asked: Asked, tenant: str) -> Selector:
+async def selector_of(packs: PackStore, asked: Asked, tenant: str) -> Selector:
+    """What is meant by what was typed."""
     ids = [(await one_pack(packs, given, tenant)).id for given in asked.packs]
     if asked.query:
         request = Request("read")

@@ -1,6 +1,5 @@
 """`repertory xp check`, `verify` and `card`: what counts, whether it is sound, and what it is."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,9 @@ from anyio import run, to_thread
 from rich.text import Text
 
 from repertory.xp_store import (
-    CheckSpec,
     LedgerReport,
     PackStore,
-    Step,
-    Verdict,
+    check_again,
     open_checker,
     read_certificate,
 )
@@ -25,8 +22,6 @@ from .errors import InputError
 from .exits import Exit
 from .experience import Admitted, admit_checks, spec_of
 from .screen import Screen, grid
-
-_WORDS = {True: "passed", False: "FAILED", None: "undecided"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +67,12 @@ def check_pack(path: Path, given: str, tenant: str, store: str, as_json: bool) -
     screen, chosen = Screen(json=as_json), choose(path, store)
 
     async def again() -> tuple[list[tuple[str, str, str]], float]:
-        async with owning_packs(screen, chosen) as packs:
+        async with owning_packs(screen, chosen) as packs, open_checker() as checker:
             pack = await one_pack(packs, given, tenant)
-            rows = await _check_again(packs, await packs.steps(pack), pack.id, tenant)
-            return rows, chosen.manifest.experience.trust_rule.of(
+            found = await check_again(packs, pack, checker, tenant=tenant, actor="operator")
+            return [
+                (each.check, each.verdict, each.about) for each in found
+            ], chosen.manifest.experience.trust_rule.of(
                 await packs.get(pack.id, tenant=tenant), packs.now()
             )
 
@@ -86,38 +83,6 @@ def check_pack(path: Path, given: str, tenant: str, store: str, as_json: bool) -
         grid(("check", "verdict", ""), rows, title=f"trust {trust:.2f}"),
     )
     return Exit.FAILED if any(said == "FAILED" for _, said, _ in rows) else Exit.DONE
-
-
-async def _check_again(
-    packs: PackStore, steps: Sequence[Step], pack_id: str, tenant: str
-) -> list[tuple[str, str, str]]:
-    pack = await packs.get(pack_id, tenant=tenant)
-    said = {(each.check_digest, each.subject): each for each in await packs.verdicts(pack)}
-    rows: list[tuple[str, str, str]] = []
-    checks: list[CheckSpec] = []
-    verdicts: list[Verdict] = []
-    async with open_checker() as checker:
-        for step in steps:
-            asked = step.action.get("args", {})
-            if step.action.get("kind") != "decision" or asked.get("judges") != "result":
-                continue
-            spec = CheckSpec(asked["name"], asked["lang"], asked["code"])
-            verdict = await checker.run(spec, asked["subject"])
-            before = said.get((verdict.digest, verdict.subject))
-            if before is None:
-                rows.append((spec.name, "not run", "its subject was not kept as it was"))
-                continue
-            if before.passed is not None and verdict.passed is not before.passed:
-                await packs.distrust_check(spec, tenant=tenant, actor="operator")
-                told = f"it said {_WORDS[before.passed]} before: quarantined"
-                rows.append((spec.name, _WORDS[verdict.passed], told))
-                continue
-            checks.append(spec)
-            verdicts.append(verdict)
-            rows.append((spec.name, _WORDS[verdict.passed], verdict.detail or "as before"))
-    if verdicts:
-        await packs.judge(pack.ref, checks, verdicts, tenant=tenant, actor="operator")
-    return rows
 
 
 def verify_store(path: Path, certificate: Path | None, store: str, as_json: bool) -> int:

@@ -43,7 +43,7 @@ from repertory.protocol import (
     agent_app,
     agent_server,
 )
-from repertory.xp_store import experience_server
+from repertory.xp_store import Offices, experience_server
 
 from .admission import authentication_of, require_guarded, signer_of
 from .audit import AuditEntry
@@ -158,7 +158,9 @@ def network_app(
         entry=entry if entry in cards else "",
         pages={"/health": lambda: {"network": network.name, "agents": network.agents}},
         beside=(
-            {EXPERIENCE: experience_server(network.packs)} if isinstance(network, Network) else {}
+            {EXPERIENCE: experience_server(network.packs, Offices())}
+            if isinstance(network, Network)
+            else {}
         ),
     )
 

@@ -132,19 +132,29 @@ def import_(
     raise typer.Exit(import_from(manifest, file, source, tenant, store, as_json))
 
 
-@xp.command("serve", epilog=example("repertory xp serve -m network.yaml"))
+@xp.command(
+    "serve",
+    epilog=example("repertory xp serve -m network.yaml", "repertory xp serve --http --port 8421"),
+)
 def serve(
     manifest: Manifest = DEFAULT_MANIFEST,
     http: Annotated[
         bool, typer.Option("--http", help="Over HTTP on loopback, not on these pipes.")
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    govern: Annotated[
+        bool,
+        typer.Option(
+            "--govern",
+            help="Also check, promote, roll back, import and forget; the network must not run.",
+        ),
+    ] = False,
     store: Store = "",
 ) -> None:
     """Offer the store to an MCP host: on standard input and output, or over HTTP."""
     from .cli_xp_serve import serve_packs
 
-    raise typer.Exit(serve_packs(manifest, http, port, store))
+    raise typer.Exit(serve_packs(manifest, http, port, govern, store))
 
 
 @xp.command("reindex", epilog=example("repertory xp reindex"))

@@ -49,8 +49,10 @@ if TYPE_CHECKING:
     from .licences import expression_of
     from .lineage import Selector
     from .mutants import PANEL, Mutant, mutants_of
+    from .offices import Meant, Offices
     from .postgres_engine import PostgresOwner
     from .rebuild import rebuilt_digest, store_digest
+    from .recheck import Rechecked, check_again
     from .record import pack_rows
     from .redaction import DEFAULT_RULES, PATTERNS, Redactor, Rule
     from .residue import Traces, files_of, scan, texts_in, traces_of
@@ -120,10 +122,12 @@ _MODULE_OF = {
     "LedgerEntry": "tables",
     "LedgerReport": "ledger",
     "Limits": "checker",
+    "Meant": "offices",
     "MemoryIndex": "index",
     "MiniLM": "embedder",
     "Mutant": "mutants",
     "News": "database",
+    "Offices": "offices",
     "Origin": "drafts",
     "Outcome": "drafts",
     "PANEL": "mutants",
@@ -140,6 +144,7 @@ _MODULE_OF = {
     "Purge": "forgetting",
     "Reasons": "hits",
     "Recall": "hits",
+    "Rechecked": "recheck",
     "Redactor": "redaction",
     "Replay": "changes",
     "Request": "rights",
@@ -167,6 +172,7 @@ _MODULE_OF = {
     "arm_crash_points": "crash_points",
     "calibrated": "floor",
     "candidate_data": "server",
+    "check_again": "recheck",
     "check_gates": "gates",
     "crash_point": "crash_points",
     "digest_of": "digests",
@@ -267,10 +273,12 @@ __all__ = [
     "LedgerEntry",
     "LedgerReport",
     "Limits",
+    "Meant",
     "MemoryIndex",
     "MiniLM",
     "Mutant",
     "News",
+    "Offices",
     "Origin",
     "Outcome",
     "Pack",
@@ -284,6 +292,7 @@ __all__ = [
     "Purge",
     "Reasons",
     "Recall",
+    "Rechecked",
     "Redactor",
     "Replay",
     "Request",
@@ -309,6 +318,7 @@ __all__ = [
     "arm_crash_points",
     "calibrated",
     "candidate_data",
+    "check_again",
     "check_gates",
     "crash_point",
     "digest_of",

@@ -35,6 +35,7 @@ from mcp.types import (
 from repertory.protocol import LOCAL, Identity, RepertoryError, identity_in
 
 from .hits import Candidate, Hit
+from .offices import DESTRUCTIVE, GOVERNING, READING, Clerk, Offices
 from .rights import Request
 from .store import PackStore
 from .tables import Pack
@@ -118,10 +119,13 @@ _TOOLS: dict[str, tuple[str, dict[str, Any], bool]] = {
 }
 
 
-def experience_server(store: PackStore) -> Server[Any]:
-    """Make the MCP server of `store`; `serve_stdio` or `mcp_endpoint` puts it on a transport."""
-    desk = _Desk(store)
-    schemas = {name: schema for name, (_, schema, _) in _TOOLS.items()}
+def experience_server(store: PackStore, offices: Offices | None = None) -> Server[Any]:
+    """Make the MCP server of `store`; `serve_stdio` or `mcp_endpoint` puts it on a transport.
+
+    offices: what it may do beyond finding and showing; nothing by default.
+    """
+    desk = _Desk(store, offices)
+    schemas = {name: schema for name, (_, schema, _) in desk.offered.items()}
     return Server(
         "experience",
         title="Experience packs",
@@ -217,17 +221,32 @@ PARTS = frozenset({"why", "how", "checks", "lineage"})
 class _Desk:
     """Answers the requests of one store's server."""
 
-    def __init__(self, store: PackStore) -> None:
+    def __init__(self, store: PackStore, offices: Offices | None) -> None:
         self._store = store
+        self._offices = offices or Offices()
+        governing = offices.tools if offices is not None else frozenset[str]()
+        self.offered = {
+            **_TOOLS,
+            **{name: (told, schema, True) for name, (told, schema) in READING.items()},
+            **{
+                name: (told, schema, False)
+                for name, (told, schema) in GOVERNING.items()
+                if name in governing
+            },
+        }
         self._tools: dict[str, Callable[[dict[str, Any], Identity], Awaitable[Answer]]] = {
             "find": self._find,
             "show": self._show,
             "use": self._use,
             "stats": self._stats,
             "verify": self._verify,
+            **Clerk(store, self._offices).tools,
         }
 
-    async def list_tools(self, _: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
+    async def list_tools(
+        self, context: Context, _: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        identity = _caller(context)
         return ListToolsResult(
             tools=[
                 Tool(
@@ -235,25 +254,30 @@ class _Desk:
                     description=told,
                     input_schema=schema,
                     annotations=ToolAnnotations(
-                        read_only_hint=reads, destructive_hint=False, open_world_hint=False
+                        read_only_hint=reads,
+                        destructive_hint=name in DESTRUCTIVE,
+                        open_world_hint=False,
                     ),
                 )
-                for name, (told, schema, reads) in _TOOLS.items()
+                for name, (told, schema, reads) in self.offered.items()
+                if not self._denied(identity, name)
             ]
         )
 
     async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult:
         given = dict(params.arguments or {})
-        if params.name not in self._tools:
+        if params.name not in self.offered:
             raise MCPError(
-                INVALID_PARAMS, f"no tool {params.name!r} here; there are {', '.join(_TOOLS)}"
+                INVALID_PARAMS, f"no tool {params.name!r} here; there are {', '.join(self.offered)}"
             )
-        fault = _fault(params.name, given)
+        fault = _fault(params.name, self.offered[params.name][1], given)
         if fault:
             return _refused(fault)
         identity = _caller(context)
+        denied = self._denied(identity, params.name)
+        if denied:
+            return _refused(denied)
         try:
-            _allow(identity, params.name)
             answer = await self._tools[params.name](given, identity)
         except RepertoryError as error:
             return _refused(str(error))
@@ -311,7 +335,7 @@ class _Desk:
         if not uri.startswith(_PACKS) or not wanted or face not in ("", "card"):
             raise MCPError(INVALID_PARAMS, f"no resource {uri!r} here", {"uri": uri})
         try:
-            _allow(identity, "show")
+            identity.capabilities.require("experience.show", principal=identity.principal)
             pack = await self._readable(wanted, identity)
             if face:
                 text, kind = await self._store.govern.pack_card(pack), "text/markdown"
@@ -382,15 +406,23 @@ class _Desk:
             "problems": len(report.problems),
         }
 
+    def _denied(self, identity: Identity, tool: str) -> str:
+        """Why `identity` may not use `tool`; empty when it may."""
+        # A key that is for one agent is not for what all of them have learned.
+        name = f"experience.{tool}"
+        if not identity.capabilities.permits(name):
+            return f"{identity.principal} may not use {name!r}"
+        if tool not in GOVERNING or identity.capabilities.sets:
+            return ""
+        if identity == LOCAL and self._offices.local:
+            return ""
+        # Changing what all others find is nobody's by default.
+        return f"{identity.principal} may not use {name!r}: it needs a key that names it"
+
     async def _readable(self, pack_id: str, identity: Identity, rev: int | None = None) -> Pack:
         pack = await self._store.get(pack_id, tenant=identity.tenant, rev=rev)
         await self._store.require(pack, Request("read", identity.principal))
         return pack
-
-
-def _allow(identity: Identity, tool: str) -> None:
-    # A key that is for one agent is not for what all of them have learned.
-    identity.capabilities.require(f"experience.{tool}", principal=identity.principal)
 
 
 def _caller(context: Context) -> Identity:
@@ -400,8 +432,8 @@ def _caller(context: Context) -> Identity:
     return LOCAL if scope is None else identity_in(scope)
 
 
-def _fault(tool: str, given: Mapping[str, Any]) -> str:
-    validator = Draft202012Validator(_TOOLS[tool][1])
+def _fault(tool: str, schema: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    validator = Draft202012Validator(schema)
     found = sorted(validator.iter_errors(given), key=lambda error: list(map(str, error.path)))
     if not found:
         return ""

@@ -179,6 +179,34 @@ async def test_a_host_starts_the_store_on_its_pipes(folder: Path) -> None:
             assert len(resources) == 2
 
 
+async def test_a_host_that_may_govern_forgets_over_its_pipes(folder: Path) -> None:
+    """Ours: what would go is told first; then it goes, with a certificate, and the host is told so."""
+    command = ["-m", "repertory.runtime.cli", "xp", "serve", "--govern"]
+    program = StdioServerParameters(
+        command=sys.executable, args=[*command, "-m", str(folder / "network.yaml")]
+    )
+    with fail_after(120):
+        async with Client(program) as client:
+
+            async def call(tool: str, **given: Any) -> Any:
+                answer = await client.call_tool(tool, given)
+                assert not answer.is_error, answer.content
+                return answer.structured_content
+
+            (first, *_) = (await call("find", query="invoice of Helios"))["hits"]
+            dry = await call("forget", ids=[first["id"]])
+            assert (len(dry["meant"]), dry["certificate"]) == (1, None)
+            assert (await call("show", id=first["id"]))["id"] == first["id"]
+            refused = await client.call_tool("promote", {"ids": [first["id"]]})
+            assert "0 verdicts of admitted checks passed" in str(refused.content)
+            done = await call("forget", ids=[first["id"]], reason="she asked", dry_run=False)
+            assert done["certificate"]["rebuild_digest_equal"] is True
+            assert sum(done["certificate"]["residue_scan"].values()) == 0
+            gone = await client.call_tool("show", {"id": first["id"]})
+            assert gone.is_error
+            assert (await call("verify"))["intact"] is True
+
+
 async def test_a_served_network_offers_its_store_over_http(folder: Path) -> None:
     """Spec: MCP's streamable HTTP; the Host header is checked as for the agents."""
     with fail_after(30):
@@ -188,6 +216,9 @@ async def test_a_served_network_offers_its_store_over_http(folder: Path) -> None
                 found = await client.call_tool("find", {"query": "invoice of Helios"})
                 assert found.structured_content is not None
                 assert len(found.structured_content["hits"]) == 2
+                refused = await client.call_tool("rollback", {"source": "desk"})
+                assert refused.is_error
+                assert "experience.rollback" in str(refused.content)
             async with httpx.AsyncClient() as http:
                 odd = await http.post(f"{url}/experience/mcp", headers={"Host": "evil.example"})
             assert odd.status_code in (403, 421)

@@ -10,7 +10,15 @@ from anyio import fail_after
 from mcp import Client, MCPError
 from mcp.types import CallToolResult, TextContent, TextResourceContents
 
-from repertory.xp_store import PackDraft, PackStore, Rights, experience_server
+from repertory.xp_store import (
+    HashEmbedder,
+    Offices,
+    PackDraft,
+    PackStore,
+    Rights,
+    experience_server,
+    open_store,
+)
 
 MakeDraft = Callable[..., PackDraft]
 OpenStore = Callable[..., AbstractAsyncContextManager[PackStore]]
@@ -40,13 +48,8 @@ async def test_a_host_finds_shows_and_uses_packs(store: PackStore, make_draft: M
     with fail_after(20):
         async with Client(experience_server(store)) as client:
             listed = await client.list_tools()
-            assert {tool.name for tool in listed.tools} == {
-                "find",
-                "show",
-                "use",
-                "stats",
-                "verify",
-            }
+            reading = {"find", "show", "use", "stats", "verify", "card", "diff", "export"}
+            assert {tool.name for tool in listed.tools} == reading
             assert all(tool.input_schema["additionalProperties"] is False for tool in listed.tools)
             found = told(await client.call_tool("find", {"query": "the invoice of Acme"}))
             (hit,) = found["hits"]
@@ -140,3 +143,69 @@ async def test_rights_hold_for_hosts_too(store: PackStore, make_draft: MakeDraft
         assert "it is for support" in refusal(await client.call_tool("use", {"ids": [ref.id]}))
         assert "not in its audience" in refusal(await client.call_tool("show", {"id": hers.id}))
     assert (await store.get(ref.id)).uses == 0
+
+
+async def test_a_host_moves_packs_to_another_store_where_they_are_quarantined(
+    store: PackStore, make_draft: MakeDraft
+) -> None:
+    """Ours: export and import are tools too; only what its rights let go leaves."""
+    free = await store.record(make_draft("post the invoice", rights=Rights("CC-BY-4.0")))
+    kept = await store.record(make_draft("post hers"))
+    async with Client(experience_server(store)) as client:
+        done = told(await client.call_tool("export", {}))
+        card = told(await client.call_tool("card", {"id": free.id}))["card"]
+        diff = told(await client.call_tool("diff", {"before": "2026-01-01"}))
+        fault = refusal(await client.call_tool("diff", {"before": "yesterday"}))
+    assert (done["packs"], [each["id"] for each in done["left_out"]]) == (1, [kept.id])
+    assert card.startswith("# post the invoice")
+    assert diff == {"became_stable": {}, "no_longer": {}}
+    assert "'yesterday' is no moment" in fault
+    async with (
+        open_store("sqlite:///:memory:", embedder=HashEmbedder(64)) as other,
+        Client(experience_server(other, Offices(local=True))) as client,
+    ):
+        given = {"bundle": done["bundle"], "source": "globex"}
+        (arrived,) = told(await client.call_tool("import", given))["imported"]
+        pack = await other.get(arrived)
+        assert (pack.status, pack.owner) == ("quarantined", "import:globex/bookkeeper")
+        again = told(await client.call_tool("import", given))
+        assert (again["imported"], again["known"]) == ([], 1)
+        for bad, sentence in (("%%%%", "no base64"), ("aGVsbG8=", "the bundle")):
+            answer = await client.call_tool("import", {"bundle": bad, "source": "globex"})
+            assert sentence in refusal(answer)
+
+
+async def test_a_host_rolls_back_a_source_and_checks_a_pack(
+    store: PackStore, make_draft: MakeDraft
+) -> None:
+    """Ours: one call retires all that a source gave, if the server was told to let it."""
+    ref = await store.record(make_draft(owner="mallory"))
+    async with Client(experience_server(store, Offices(local=True))) as client:
+        assert told(await client.call_tool("check", {"id": ref.id}))["checks"] == []
+        gone = told(await client.call_tool("rollback", {"source": "mallory"}))
+        assert gone["retired"] == [ref.digest]
+        assert "no pack is meant" in refusal(await client.call_tool("rollback", {"source": "eve"}))
+        both = {"source": "mallory", "id": ref.id}
+        assert "rollback: the arguments" in refusal(await client.call_tool("rollback", both))
+        names = {tool.name: tool for tool in (await client.list_tools()).tools}
+        hints = names["rollback"].annotations
+        assert hints is not None
+        assert hints.destructive_hint
+        # Nobody gave this server what these two need.
+        assert not names.keys() & {"promote", "forget"}
+    assert (await store.get(ref.id)).status == "retired"
+
+
+async def test_changing_what_others_find_is_nobodys_by_default(
+    store: PackStore, make_draft: MakeDraft
+) -> None:
+    """Ours: a server that was not told so offers no tool that judges, retires or takes in."""
+    ref = await store.record(make_draft())
+    for offices in (None, Offices()):
+        async with Client(experience_server(store, offices)) as client:
+            names = {tool.name for tool in (await client.list_tools()).tools}
+            assert not names & {"check", "promote", "rollback", "forget", "import"}
+    async with Client(experience_server(store, Offices())) as client:
+        answer = refusal(await client.call_tool("rollback", {"id": ref.id}))
+    assert "it needs a key that names it" in answer
+    assert (await store.get(ref.id)).status == "candidate"
