@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
-_HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/a2a+json"}
+HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/a2a+json"}
 _PAUSE = 0.02
 _AT_ONCE = 16
 
@@ -73,7 +73,7 @@ class Client:
         while True:
             try:
                 async with self.session.post(
-                    self.place(agent, "message:send"), json=body, headers=_HEADERS
+                    self.place(agent, "message:send"), json=body, headers=HEADERS
                 ) as response:
                     told = await response.json(content_type=None)
                     if response.status == 200 and isinstance(told, dict) and "task" in told:
@@ -92,7 +92,7 @@ class Client:
         while True:
             try:
                 async with self.session.get(
-                    self.place(agent, f"tasks/{task_id}?historyLength=0"), headers=_HEADERS
+                    self.place(agent, f"tasks/{task_id}?historyLength=0"), headers=HEADERS
                 ) as response:
                     told = await response.json(content_type=None)
                     if response.status == 200:

@@ -1,7 +1,8 @@
 """F1 and F2: kill -9 of an agent's process, and of the runtime, in the middle of its work."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
@@ -109,7 +110,7 @@ async def kill_agent(bench: Bench) -> Outcome:
     """F1: an agent has a process of its own, which is killed; the one that asks it lives on."""
     outcome = Outcome(dose=f"{bench.dose} kills over {round(2.5 * bench.dose)} tasks")
     ledger = Ledger(bench.folder / "ledger.txt")
-    async with open_books(ledger, bench.dice) as books, _far_desk(bench, books) as (near, far):
+    async with open_books(ledger, bench.dice) as books, open_pair(bench, books) as (near, far):
         await far.start()
         await near.start()
         async with open_client(near.url) as client, anyio.create_task_group() as group:
@@ -139,26 +140,14 @@ async def kill_runtime(bench: Bench) -> Outcome:
     return outcome
 
 
-def _far_desk(bench: Bench, books: Books) -> "_Pair":
+@asynccontextmanager
+async def open_pair(bench: Bench, books: Books) -> AsyncIterator[tuple[Served, Served]]:
+    """A desk, and in another process and on another store the clerk that it asks; not started."""
     far = Served(bench, "far", {"clerk": clerk()}, books.url)
     asked = {"url": f"{far.url}/agents/clerk/mcp"}
     near = Served(bench, "near", {"desk": kind("Desk", peers=["clerk"]), "clerk": asked})
-    return _Pair(near, far)
-
-
-class _Pair:
-    """Two networks that end together."""
-
-    def __init__(self, *served: Served) -> None:
-        self.served = served
-
-    async def __aenter__(self) -> tuple[Served, ...]:
-        return self.served
-
-    async def __aexit__(self, *_: object) -> None:
-        with anyio.CancelScope(shield=True):
-            for each in self.served:
-                await each.kill()
+    async with far, near:
+        yield near, far
 
 
 def _tell(bench: Bench, outcome: Outcome, ledger: Ledger, *served: Served) -> None:

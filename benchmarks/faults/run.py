@@ -20,13 +20,18 @@ from time import monotonic
 
 import anyio
 
+from .clocks import FAULTS as CLOCKS
 from .fault import Bench, Fault, Outcome, Size, SkippedError
+from .frames import FAULTS as FRAMES
 from .kills import FAULTS as KILLS
+from .models import FAULTS as MODELS
 from .page import write_page
+from .peers import FAULTS as PEERS
 from .processes import Starter, open_starter
 from .stores import Store, open_store
+from .wires import FAULTS as WIRES
 
-FAULTS: tuple[Fault, ...] = (*KILLS,)
+FAULTS: tuple[Fault, ...] = (*KILLS, *MODELS, *PEERS, *WIRES, *FRAMES, *CLOCKS)
 _LIMIT = {"tiny": 120.0, "ci": 300.0, "nightly": 5 * 3600.0}
 
 

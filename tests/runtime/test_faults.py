@@ -14,7 +14,7 @@ from benchmarks.faults.run import FAULTS
 from benchmarks.faults.stores import SqliteStore
 
 # Those that cost some seconds and need nothing that a machine may lack.
-_CHEAP = ("F2",)
+_CHEAP = ("F2", "F6", "F7", "F8")
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The small agents that faults are done to. What they cause is seen outside, at the tool server."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from anyio import sleep
@@ -79,3 +80,25 @@ class Crasher(Agent):
         if given.get("poison"):
             raise RuntimeError("poisoned")
         await Clerk.handle(self, turn)  # type: ignore[arg-type]  # it uses nothing of a clerk's own
+
+
+class Sink(Agent):
+    """Take whatever comes."""
+
+    async def handle(self, turn: Turn) -> None:
+        await turn.complete("taken")
+
+
+class Caller(Agent):
+    """Call the tool server that is going to die, and say what came of it."""
+
+    async def handle(self, turn: Turn) -> None:
+        held = await turn.call_tool(str(asked(turn)["tool"]), {"id": str(asked(turn)["id"])})
+        await turn.complete(held.content)
+
+
+async def count(request: ChatRequest) -> str:
+    """A model whose every answer is an effect: a line in `effects.txt`."""
+    with Path("effects.txt").open("a") as file:
+        file.write(request.messages[-1].content + "\n")
+    return "counted"
