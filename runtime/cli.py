@@ -176,22 +176,73 @@ def cancel(
     raise typer.Exit(cancel_task(manifest, task, store, as_json))
 
 
+@app.command(rich_help_panel="Work", epilog=example("repertory retry 0198c5"))
+def retry(
+    task: Task, manifest: Manifest = DEFAULT_MANIFEST, store: Store = "", as_json: Json = False
+) -> None:
+    """Try a message again whose task failed, as a new task that keeps what was done."""
+    from .cli_tasks import retry_task
+
+    raise typer.Exit(retry_task(manifest, task, store, as_json))
+
+
+@app.command(
+    rich_help_panel="Work",
+    epilog=example("repertory stop --reason 'wrong invoices'", "repertory stop --agent clerk"),
+)
+def stop(
+    manifest: Manifest = DEFAULT_MANIFEST,
+    agent: Annotated[str, typer.Option(help="Only this agent's work.")] = "",
+    tenant: Annotated[str, typer.Option(help="Only this tenant's work.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; callers are told.")] = "",
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Stop all work at once, until it is resumed; what was accepted stays in the journal."""
+    from .cli_stop import stop_work
+
+    raise typer.Exit(stop_work(manifest, agent, tenant, reason, store, as_json))
+
+
+@app.command(rich_help_panel="Work", epilog=example("repertory resume --agent clerk"))
+def resume(
+    manifest: Manifest = DEFAULT_MANIFEST,
+    agent: Annotated[str, typer.Option(help="The agent that was stopped.")] = "",
+    tenant: Annotated[str, typer.Option(help="The tenant that was stopped.")] = "",
+    store: Store = "",
+    as_json: Json = False,
+) -> None:
+    """Let work go on that was stopped."""
+    from .cli_stop import resume_work
+
+    raise typer.Exit(resume_work(manifest, agent, tenant, store, as_json))
+
+
 @app.command(
     rich_help_panel="Look",
-    epilog=example("repertory tasks --waiting", "repertory tasks --state failed --json"),
+    epilog=example(
+        "repertory tasks --waiting",
+        "repertory tasks --dead",
+        "repertory tasks --state failed --json",
+    ),
 )
 def tasks(
     manifest: Manifest = DEFAULT_MANIFEST,
     state: Annotated[str, typer.Option(help="Only in this state, as 'failed'.")] = "",
     agent: Annotated[str, typer.Option(help="Only of this agent.")] = "",
     waiting: Annotated[bool, typer.Option("--waiting", help="Only those for a person.")] = False,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="The messages that were given up on.")
+    ] = False,
     limit: Limit = 50,
     store: Store = "",
     as_json: Json = False,
 ) -> None:
     """List tasks, newest change first, with what a person is asked."""
-    from .cli_tasks import list_tasks
+    from .cli_tasks import list_dead, list_tasks
 
+    if dead:
+        raise typer.Exit(list_dead(manifest, agent, limit, store, as_json))
     raise typer.Exit(list_tasks(manifest, state, agent, waiting, limit, store, as_json))
 
 

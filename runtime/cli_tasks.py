@@ -1,4 +1,4 @@
-"""`repertory tasks`, `watch`, `trace` and `cancel`: a network seen through its journal.
+"""`repertory tasks`, `watch`, `trace`, `cancel` and `retry`: a network seen through its journal.
 
 They only read the store, or leave an order in it, so they work beside the
 process that runs the network.
@@ -6,6 +6,7 @@ process that runs the network.
 
 from collections.abc import Sequence
 from pathlib import Path
+from time import time
 from typing import Any
 
 import anyio.to_thread
@@ -15,12 +16,13 @@ from rich.text import Text
 from repertory.protocol import NumberedEvent, TaskNotFoundError, TaskState, is_terminal
 
 from .chosen import Chosen, choose, reading
+from .dead_letters import DeadLetter, dead_letters, require_retryable, successor_of
 from .errors import InputError, did_you_mean
 from .exits import Exit
 from .journal import Journal, command_outcome, owner_of, post_command, question_of
 from .manifest import Manifest
 from .record import TaskRecord, state_of
-from .screen import Screen, clock, colored, grid, short, word
+from .screen import Screen, clock, colored, duration, grid, short, word
 from .spans import load_trace
 from .trace_view import render_tree, trace_tree, tree_json
 
@@ -84,11 +86,15 @@ def list_tasks(
             record.agent,
             colored(record.now),
             clock(record.updated_at),
+            duration(max(0.0, time() - record.created_at)),
+            record.attempts or "",
+            _waits_for(record),
             short(_asked(record) or record.text),
         )
         for record in records
     ]
-    screen.out.print(grid(("task", "agent", "state", "changed", "asked, or last words"), rows))
+    columns = ("task", "agent", "state", "changed", "age>", "crashes>", "waits for")
+    screen.out.print(grid((*columns, "asked, or last words"), rows))
     if total > len(records):
         screen.out.print(Text(f"{len(records)} of {total}; --limit shows more"))
     if any(record.now in WAITING for record in records):
@@ -106,9 +112,84 @@ def task_data(record: TaskRecord) -> dict[str, Any]:
         "created": record.created_at,
         "updated": record.updated_at,
         "parent": record.parent_task or None,
+        "attempts": record.attempts,
+        "waitsFor": record.park or None,
         "question": question_of(record) if record.events else None,
         "text": record.text,
     }
+
+
+def _waits_for(record: TaskRecord) -> str:
+    """Whom or what a task waits for, as a list shows it."""
+    if is_terminal(record.now) or not record.park:
+        return "its turn" if record.now is TaskState.SUBMITTED else ""
+    if record.park == "person":
+        return "a person"
+    return " ".join(f"task {task_id[-12:]}" for task_id in record.park.split(","))
+
+
+def list_dead(path: Path, agent: str, limit: int, store: str, as_json: bool) -> int:
+    """Print the messages that were given up on and not tried again."""
+    screen, chosen = Screen(json=as_json), choose(path, store)
+    _filter(chosen.manifest, "", agent, False)
+
+    async def read() -> tuple[list[DeadLetter], int]:
+        async with reading(chosen) as journal:
+            return await dead_letters(journal.database, agent=agent, limit=limit)
+
+    letters, total = run(read)
+    if screen.json:
+        screen.document({"dead": letters, "total": total})
+        return Exit.DONE
+    whole = not screen.out.is_terminal
+    rows = [
+        (
+            each.task if whole else each.task[-12:],
+            each.agent,
+            each.attempts,
+            clock(each.at),
+            each.trace if whole else each.trace[:12],
+            short(each.error, 100),
+        )
+        for each in letters
+    ]
+    screen.out.print(grid(("task", "agent", "attempts>", "since", "trace", "last error"), rows))
+    if total > len(letters):
+        screen.out.print(Text(f"{len(letters)} of {total}; --limit shows more"))
+    if letters:
+        screen.say("see what happened: repertory trace TASK; try again: repertory retry TASK")
+    return Exit.DONE
+
+
+def retry_task(path: Path, task: str, store: str, as_json: bool) -> int:
+    """Try the message of a task that ended badly again, as a new task."""
+    screen, chosen = Screen(json=as_json), choose(path, store)
+
+    async def retry() -> int:
+        async with reading(chosen) as journal:
+            record = await find_task(journal, task)
+            require_retryable(record)
+            outcome = await carried_out(screen, chosen, journal, "retry", record.id, "")
+            again = await find_successor(journal, record)
+            if outcome == "done" and again is not None:
+                sentence = f"task {record.id} is tried again as task {again}"
+            else:
+                noted = f"noted; taken up when the network runs next: repertory run {chosen.path}"
+                sentence = f"task {record.id}: {outcome or noted}"
+            data = {"task": record.id, "order": "retry", "outcome": outcome or "noted"}
+            screen.result({**data, "retried": again}, Text(sentence))
+            return Exit.DONE if outcome in ("", "done") else Exit.FAILED
+
+    return run(retry)
+
+
+async def find_successor(journal: Journal, record: TaskRecord) -> str | None:
+    """The task that tries `record` again, if there is one yet."""
+    message_id = successor_of(record).message.message_id
+    where = "agent=? AND tenant=? AND principal=? AND message_id=?"
+    values = (record.agent, record.tenant, record.principal, message_id)
+    found, _ = await journal.select(where, values, limit=1)
+    return found[0].id if found else None
 
 
 def _asked(record: TaskRecord) -> str:
@@ -260,6 +341,19 @@ async def order(
     screen: Screen, chosen: Chosen, journal: Journal, kind: str, task_id: str, body: str
 ) -> int:
     """Leave an order in the journal and wait for its owner, if any, to carry it out."""
+    outcome = await carried_out(screen, chosen, journal, kind, task_id, body)
+    done = outcome in ("", "done")
+    told = {"answer": "answered", "cancel": "canceled"}[kind]
+    noted = f"noted; taken up when the network runs next: repertory run {chosen.path}"
+    sentence = f"task {task_id}: {told if outcome == 'done' else outcome or noted}"
+    screen.result({"task": task_id, "order": kind, "outcome": outcome or "noted"}, Text(sentence))
+    return Exit.DONE if done else Exit.FAILED
+
+
+async def carried_out(
+    screen: Screen, chosen: Chosen, journal: Journal, kind: str, task_id: str, body: str
+) -> str:
+    """Leave an order in the journal; what came of it, "" where nobody runs the network."""
     number = await post_command(chosen.url, kind, task_id, body)
     outcome = ""
     if await owner(chosen):
@@ -272,9 +366,4 @@ async def order(
                     await sleep(_LOOK_SECONDS)
         except TimeoutError:
             screen.warn("the process that runs the network has not taken it up yet; it will")
-    done = outcome in ("", "done")
-    told = {"answer": "answered", "cancel": "canceled"}[kind]
-    noted = f"noted; taken up when the network runs next: repertory run {chosen.path}"
-    sentence = f"task {task_id}: {told if outcome == 'done' else outcome or noted}"
-    screen.result({"task": task_id, "order": kind, "outcome": outcome or "noted"}, Text(sentence))
-    return Exit.DONE if done else Exit.FAILED
+    return outcome

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from .dead_letters import step_identity
 from .journal import Journal, StepRecord
 
 
@@ -64,4 +65,6 @@ class Effects:
 
     def idempotency_key(self, step: StepRecord) -> str:
         """The key under which a tool may know this very call again after a kill."""
-        return sha256(f"{self._task_id}/{step.key}".encode()).hexdigest()[:32]
+        # A retry knows a call of unknown outcome by the key of the task that it follows.
+        known = step.request.get("key") if isinstance(step.request, dict) else None
+        return known or step_identity(self._task_id, step.key)

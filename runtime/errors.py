@@ -8,6 +8,7 @@ RepertoryError
     ├── InputError         (ValueError)      what was given to the network cannot be read
     ├── SupervisionError                     an agent crashed more often than is allowed
     ├── NetworkClosedError                   draining or closed: no new work
+    ├── StoppedError                         a person stopped it: no work until it is resumed
     ├── UnguardedError     (ValueError)      others could call, and nobody is asked who he is
     └── PortInUseError     (OSError)         something else listens there
 
@@ -89,6 +90,12 @@ class NetworkClosedError(NetworkError):
     """The network drains or is closed, and takes no new work."""
 
     reason = "NETWORK_CLOSED"
+
+
+class StoppedError(NetworkError):
+    """A person stopped the network, the agent or the tenant; it takes no work until resumed."""
+
+    reason = "STOPPED"
 
 
 class SupervisionError(NetworkError):

@@ -34,7 +34,9 @@ from repertory.protocol import (
 )
 from repertory.xp_store import DraftInvalidError, PackForgottenError, crash_point
 
+from .dead_letters import bury
 from .errors import did_you_mean, listed
+from .journal import StepRecord
 from .mailbox import Mailbox
 from .manifest import AgentEntry
 from .policy import Action, Policy
@@ -81,6 +83,7 @@ class AgentHost:
         self.mailbox = Mailbox(entry.mailbox, entry.concurrency)
         self.pending: dict[str, TaskRecord] = {}
         self.running: dict[str, RunningTurn] = {}
+        self.held: dict[str, TaskRecord] = {}
         self.tool_specs: Mapping[str, ToolSpec] = {}
         self.down = ""
         self.service = LocalService(self)
@@ -168,6 +171,9 @@ class AgentHost:
                             # It was ended without a turn, while it waited.
                             self.mailbox.done(record)
                             continue
+                        if self.network.stops.of(self.name, record.tenant) is not None:
+                            self._hold(record)
+                            continue
                         if not self.network.takes_work(record.principal):
                             # The network drains: it begins at the next start instead.
                             self.mailbox.done(record)
@@ -182,6 +188,7 @@ class AgentHost:
                 await self.network.exited(self.name, error)
             finally:
                 self.running.clear()
+                self.held.clear()
                 self._scope = None
                 self._stopped.set()
 
@@ -200,12 +207,46 @@ class AgentHost:
             self._scope.cancel()
         await self._stopped.wait()
 
+    def halt(self) -> None:
+        """End the turns that a stop holds back; their tasks wait until it is lifted."""
+        for record_id, turn in self.running.items():
+            record = self.pending.get(record_id)
+            if record is not None and self.network.stops.of(self.name, record.tenant) is not None:
+                turn.halt()
+
+    def still_halting(self) -> bool:
+        """Whether a turn that was halted has not ended yet."""
+        return any(turn.halted for turn in self.running.values())
+
+    def release(self) -> None:
+        """Let those work again whom no stop holds back any more, in the order of their acceptance."""
+        for record in sorted(self.held.values(), key=lambda each: (each.created_at, each.id)):
+            if self.network.stops.of(self.name, record.tenant) is None:
+                del self.held[record.id]
+                if not record.ended:
+                    self.mailbox.put_back(record)
+
+    def _hold(self, record: TaskRecord) -> None:
+        """Keep a task from its turn until the stop that it met is lifted."""
+        self.mailbox.done(record)
+        self.held[record.id] = record
+        # What it had done by now is looked up when it goes on.
+        self.network.resumed.add(record.id)
+        self.network.moved()
+
     async def give_up(self, why: str) -> None:
         """Take no more work, and fail what is left, so that nobody waits for it."""
         self.down = why
         self.mailbox.begin_anew()
         for record in list(self.pending.values()):
             await self.finish(record, TaskState.FAILED, why, "AGENT_DOWN")
+
+    async def give_up_on(self, record: TaskRecord, deaths: int) -> None:
+        """Fail a task over which the process itself died too often."""
+        why = f"the process ended {deaths} times while {self.name} worked on this message"
+        await self.finish(
+            record, TaskState.FAILED, why, "PROCESS_DIED", also=bury(record, deaths, why)
+        )
 
     def take(self, record: TaskRecord) -> None:
         """Let an accepted task wait for its turn."""
@@ -222,9 +263,16 @@ class AgentHost:
     # -- turns -------------------------------------------------------------------
 
     async def _turn(self, agent: Agent, record: TaskRecord) -> None:
-        known = {}
-        if record.id in self.network.resumed:
+        if record.id not in self.network.resumed:
+            await self._first_or_next(agent, record, {})
+            return
+        async with self.network.suspects.at_work(record):
             known = await self.network.journal.steps(record.id)
+            await self._first_or_next(agent, record, known)
+
+    async def _first_or_next(
+        self, agent: Agent, record: TaskRecord, known: dict[str, StepRecord]
+    ) -> None:
         if _is_over(record):
             # Canceled while its steps were read; whoever canceled it ends it.
             self.mailbox.done(record)
@@ -245,6 +293,8 @@ class AgentHost:
         finally:
             self.running.pop(record.id, None)
             self.mailbox.done(record)
+        if turn.halted and not record.ended:
+            self._hold(record)
         if record.ended:
             self.pending.pop(record.id, None)
             self.network.ended(record)
@@ -267,7 +317,9 @@ class AgentHost:
                 await turn.end_with(TaskState.FAILED, error.sentence, {REASON_KEY: error.reason})
             else:
                 await self._crashed(turn, record, error)
-        if record.cancel_requested and not turn.ended:
+        if turn.halted and not record.cancel_requested:
+            span.end("STOPPED")
+        elif record.cancel_requested and not turn.ended:
             await turn.end_with(TaskState.CANCELED, "canceled on request", {REASON_KEY: "CANCELED"})
         elif turn.patience.expired and not turn.ended:
             span.end("DEADLINE_EXCEEDED")
@@ -288,6 +340,7 @@ class AgentHost:
                 f"{self.name} crashed {record.attempts} times over this message; the last time:"
                 f" {type(error).__name__}: {error}",
                 {REASON_KEY: "AGENT_CRASHED"},
+                also=bury(record, record.attempts, f"{type(error).__name__}: {error}"),
             )
             self.pending.pop(record.id, None)
             self.network.ended(record)
@@ -301,6 +354,7 @@ class AgentHost:
     def park(self, record: TaskRecord) -> None:
         """Let others have the place of work of a turn that waits for a person."""
         self.mailbox.done(record)
+        self.network.suspects.step_aside(record.id)
         self.network.moved()
 
     async def go_on(self, record: TaskRecord) -> None:
@@ -319,7 +373,15 @@ class AgentHost:
         while not record.ended:
             await record.wait_beyond(record.last_sequence)
 
-    async def finish(self, record: TaskRecord, state: TaskState, why: str, reason: str) -> None:
+    async def finish(
+        self,
+        record: TaskRecord,
+        state: TaskState,
+        why: str,
+        reason: str,
+        *,
+        also: Callable[[Any], Any] | None = None,
+    ) -> None:
         """End a task that no turn is at work on."""
         message = agent_message(why, task_id=record.id, context_id=record.context_id)
         await self.network.journal.append(
@@ -332,8 +394,10 @@ class AgentHost:
                     metadata={REASON_KEY: reason},
                 )
             ),
+            also=also,
         )
         self.pending.pop(record.id, None)
+        self.held.pop(record.id, None)
         self.network.ended(record)
 
     # -- memory ------------------------------------------------------------------

@@ -296,11 +296,14 @@ class Journal:
         record: TaskRecord,
         first: StreamResponse,
         then: Callable[[TaskRecord | None], None],
+        *,
+        also: Callable[[Connection], Any] | None = None,
     ) -> TaskRecord | None:
         """Make an accepted message durable; None when it is new, else the earlier task.
 
         Exactly one task exists per (tenant, principal, agent, messageId). then:
-        called with the answer by the commit itself, also for a caller who gave up.
+        called with the answer by the commit itself, also for a caller who gave up. also:
+        done in the same commit, when it is new.
         """
         crash_point("before-accept")
         record.created_at = record.updated_at = time()
@@ -315,6 +318,8 @@ class Journal:
             if connection.execute(_INSERT_TASK, row).rowcount:
                 connection.execute(_INSERT_EVENT, event)
                 crash_point("in-accept")
+                if also is not None:
+                    also(connection)
                 known[:] = [None]
             else:
                 found = connection.execute(

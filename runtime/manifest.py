@@ -294,7 +294,12 @@ class AgentEntry(Entry):
         description="After a crash: always, only when abnormal, or never again.",
     )
     concurrency: Count = Field(default=4, description="Contexts it works on at once.")
-    mailbox: Count = Field(default=64, description="Messages that may wait; then senders wait.")
+    mailbox: Count = Field(
+        default=64, description="Messages that may wait; then as many senders wait for room."
+    )
+    busy_after: Seconds = Field(
+        default=5.0, description="Seconds that a caller from outside waits for room, then: busy."
+    )
     patience: Seconds = Field(default=600.0, description="Seconds one task may take.")
     depends: tuple[Name, ...] = Field(default=(), description="Agents that start before it.")
     options: dict[str, Any] = Field(
@@ -321,6 +326,11 @@ class Supervision(Entry):
     period: Seconds = Field(default=5.0, description="... within this many seconds.")
     attempts: Count = Field(
         default=3, description="Crashes over one message before its task fails."
+    )
+    deaths: Annotated[int, Field(ge=3)] = Field(
+        default=5,
+        description="Ends of the whole process over one message, without progress, before its"
+        " task fails.",
     )
     escalate: Literal["agent", "network"] = Field(
         default="network",

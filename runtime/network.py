@@ -47,15 +47,20 @@ from repertory.xp_store import (
 
 from .audit import Audit
 from .cards import card_of_entry
+from .dead_letters import DeadLetter, dead_letters, require_retryable
 from .errors import NetworkError, SupervisionError, did_you_mean, listed
 from .host import AgentHost
 from .journal import Command, Journal, answer_message
 from .manifest import Manifest
 from .orders import ORDERS, carry_out
+from .patience import send_patiently
 from .record import TaskRecord
+from .stops import STOP_SECONDS, Stops, lift_stop, put_stop, subject_of
 from .summaries import TaskSummary, list_tasks
 from .supervisor import Supervisor
+from .suspects import Suspects
 from .telemetry import Telemetry
+from .tool_server import ToolServer
 
 if TYPE_CHECKING:
     pass
@@ -99,8 +104,11 @@ class Network:
     remote: Mapping[str, AgentService]
     audit: Audit
     state_key: bytes
+    tool_servers: Mapping[str, ToolServer] = field(default_factory=dict)
     hosts: dict[str, AgentHost] = field(default_factory=dict)
     resumed: set[str] = field(default_factory=set)
+    stops: Stops = field(default_factory=Stops)
+    suspects: Suspects = field(init=False)
     _cards: dict[str, AgentCard] = field(default_factory=dict)
     _records: "OrderedDict[str, TaskRecord]" = field(default_factory=OrderedDict)
     _ended: "OrderedDict[str, None]" = field(default_factory=OrderedDict)
@@ -110,6 +118,9 @@ class Network:
     _moved: anyio.Event | None = None
     _group: TaskGroup | None = None
     _exits: MemoryObjectSendStream[tuple[str, Exception]] | None = None
+
+    def __post_init__(self) -> None:
+        self.suspects = Suspects(self.journal.database, self._root_of)
 
     # -- what there is -----------------------------------------------------------
 
@@ -234,8 +245,10 @@ class Network:
 
     async def _send(self, agent: str, message: Message, call: Call, *, wait: bool = False) -> Task:
         configuration = None if wait else SendMessageConfiguration(return_immediately=True)
-        response = await self.service(agent).send_message(
-            SendMessageRequest(message=message, configuration=configuration), call
+        response = await send_patiently(
+            self.service(agent),
+            SendMessageRequest(message=message, configuration=configuration),
+            call,
         )
         if response.task is None:
             raise NetworkError(f"agent {agent} answered without a task", agent=agent)
@@ -313,6 +326,69 @@ class Network:
             CancelTaskRequest(id=record.id), call
         )
 
+    async def dead_letters(self, *, agent: str = "", limit: int = 200) -> list[DeadLetter]:
+        """Messages that were given up on and not tried again, newest first."""
+        found, _ = await dead_letters(self.journal.database, agent=agent, limit=limit)
+        return found
+
+    async def retry(self, task_id: str) -> Task:
+        """Try the message of a task that ended badly again, as a new task; the same one each time.
+
+        Raises:
+            TaskNotFoundError: No such task.
+            UnsupportedOperationError: It has not ended, or it ended well.
+            StoppedError: Its agent or its tenant was stopped.
+        """
+        record = await self._require(task_id)
+        require_retryable(record)
+        return (await self._host_of(record).service.retry(record)).snapshot()
+
+    # -- the kill switch -----------------------------------------------------------
+
+    async def stop(
+        self, *, agent: str = "", tenant: str = "", reason: str = "", by: str = LOCAL_PRINCIPAL
+    ) -> bool:
+        """Stop all work of the network, an agent or a tenant, durably, until `resume`.
+
+        Turns at work end where they stand and their tasks stay in the journal; tool
+        servers that only stopped agents use are hung up. Whether all turns had ended
+        within two seconds: a handler that shields itself, or computes without
+        awaiting, cannot be ended from outside.
+
+        Raises:
+            AgentNotFoundError: No agent of that name is in the manifest.
+            ValueError: Both an agent and a tenant are named.
+        """
+        kind, name = subject_of(agent, tenant)
+        if agent:
+            self.service(agent)
+        await put_stop(self.journal.database, kind, name, reason=reason, by=by)
+        return await self.obey_stops()
+
+    async def resume(self, *, agent: str = "", tenant: str = "", by: str = LOCAL_PRINCIPAL) -> bool:
+        """Lift a stop, and let go on what it held; whether there was one."""
+        kind, name = subject_of(agent, tenant)
+        lifted = await lift_stop(self.journal.database, kind, name, by=by)
+        await self.obey_stops()
+        return lifted
+
+    async def obey_stops(self) -> bool:
+        """Do what the stops in the journal say now; whether every stopped turn has ended."""
+        await self.stops.refresh(self.journal.database)
+        for host in self.hosts.values():
+            host.halt()
+        with anyio.move_on_after(STOP_SECONDS) as patience:
+            async with anyio.create_task_group() as partings:
+                for name, server in self.tool_servers.items():
+                    users = [each for each in self.hosts if name in self.manifest.tools_of(each)]
+                    if users and all(self.stops.stops_agent(agent) for agent in users):
+                        partings.start_soon(server.hang_up)
+                while any(host.still_halting() for host in self.hosts.values()):
+                    await self._wait_for_move()
+        for host in self.hosts.values():
+            host.release()
+        return not patience.cancelled_caught
+
     async def cancel_quietly(self, service: AgentService, task_id: str, call: Call) -> None:
         """Cancel a callee's task for a caller that is itself being canceled."""
         with anyio.move_on_after(1.0, shield=True):
@@ -347,8 +423,18 @@ class Network:
 
     async def idle(self) -> None:
         """Wait until no task is at work: each has ended, or waits for a person."""
-        while not all(self._rests(record) for record in self._pending()):
+        while not all(self._rests(record) or self._is_held(record) for record in self._pending()):
             await self._wait_for_move()
+
+    def _is_held(self, record: TaskRecord) -> bool:
+        """Whether a stop keeps the task from its turn."""
+        return record.id in self.hosts[record.agent].held
+
+    def _root_of(self, record: TaskRecord) -> str:
+        """The task at the head of the calls that led to this one, as far as it is in memory."""
+        while (above := self._records.get(record.parent_task)) is not None:
+            record = above
+        return record.parent_task or record.id
 
     def _rests(self, record: TaskRecord) -> bool:
         """Whether a task waits for a person, by itself or through those it asked, and has said so."""
@@ -527,14 +613,22 @@ class Network:
 
     async def _recover(self) -> None:
         """Take up every task that had not ended when this journal was last closed."""
-        for record in await self.journal.unfinished(tuple(self.hosts)):
+        await self.stops.refresh(self.journal.database)
+        found = await self.journal.unfinished(tuple(self.hosts))
+        deaths = await self.suspects.count([record.id for record in found])
+        for record in found:
+            host = self.hosts[record.agent]
             self.adopt(record)
-            self.hosts[record.agent].pending[record.id] = record
+            host.pending[record.id] = record
+            if deaths[record.id] >= self.manifest.supervision.deaths:
+                await host.give_up_on(record, deaths[record.id])
 
     async def _carry_out_commands(self) -> None:
-        verbs: Mapping[str, Callable[[str, str], Awaitable[Task]]] = {
+        verbs: Mapping[str, Callable[[str, str], Awaitable[object]]] = {
             "answer": self.answer,
             "cancel": lambda task_id, _: self.cancel(task_id),
+            "retry": lambda task_id, _: self.retry(task_id),
+            "stops": lambda _task, _body: self.obey_stops(),
         }
         under_way: set[int] = set()
         hurried = -_HURRIED
@@ -555,6 +649,8 @@ class Network:
                     except RepertoryError as error:
                         outcome = error.sentence
                     await self.journal.settle_command(command, outcome)
+                if await self.stops.refresh(self.journal.database):
+                    await self.obey_stops()
                 soon = anyio.current_time() - hurried < _HURRIED
                 await anyio.sleep(_ORDER_PERIOD if soon else _COMMAND_PERIOD)
 

@@ -112,6 +112,7 @@ async def open_network(
             packs=await enter(packs),
             audit=audit,
             state_key=await state_key(database),
+            tool_servers=servers,
             checker=await enter(open_checker()),
             models=await enter(open_models(manifest, models or {})),
             remote={

@@ -12,6 +12,35 @@ from time import time
 
 import anyio
 
+from repertory.protocol import (
+    AgentService,
+    BusyError,
+    Call,
+    SendMessageRequest,
+    SendMessageResponse,
+)
+
+# Seconds between two tries at a peer that is busy and does not say for how long.
+_BUSY_SECONDS = 1.0
+
+
+async def send_patiently(
+    service: AgentService, request: SendMessageRequest, call: Call
+) -> SendMessageResponse:
+    """Send a message, and again when the peer was busy, until the call's deadline has passed.
+
+    The message keeps its id, so it is one task however often it is sent.
+    """
+    while True:
+        try:
+            return await service.send_message(request, call)
+        except BusyError as busy:
+            wait = float(busy.facts.get("retry_after", _BUSY_SECONDS))
+            left = call.seconds_left()
+            if left is not None and left <= wait:
+                raise
+            await anyio.sleep(wait)
+
 
 class Patience:
     """The clock of one turn.

@@ -8,6 +8,7 @@ import anyio
 from repertory.protocol import (
     SKILL_KEY,
     AgentCard,
+    BusyError,
     Call,
     CallCycleError,
     CancelTaskRequest,
@@ -36,6 +37,7 @@ from repertory.protocol import (
 from repertory.xp_store import StoreError
 
 from .audit import AuditEntry
+from .dead_letters import inherit, successor_of
 from .errors import NetworkClosedError
 from .journal import question_of
 from .listing import list_of, trimmed
@@ -108,8 +110,9 @@ class LocalService:
                 f"network {network.manifest.network} is draining and takes no new work",
                 network=network.manifest.network,
             )
+        network.stops.require(host.name, call.tenant)
         mailbox = host.mailbox
-        await mailbox.wait_for_room()
+        await self._wait_for_room(call, record)
 
         def settled(earlier: TaskRecord | None) -> None:
             if earlier is None:
@@ -126,6 +129,62 @@ class LocalService:
             raise
         if earlier is not None:
             return network.adopt(earlier)
+        await host.fail_if_down(record)
+        return record
+
+    async def _wait_for_room(self, call: Call, record: TaskRecord) -> None:
+        """Be promised room, or tell a caller from outside that there is none.
+
+        An agent of this network waits as long as its own task may: it holds a place
+        of work, and those are bounded, so what waits here is bounded too.
+        """
+        host = self._host
+        if call.principal.startswith("agent:"):
+            await host.mailbox.wait_for_room(call.tenant)
+            return
+        patience = min(host.entry.busy_after, record.seconds or host.entry.busy_after)
+        if not host.mailbox.crowded:
+            with anyio.move_on_after(patience) as scope:
+                await host.mailbox.wait_for_room(call.tenant)
+            if not scope.cancelled_caught:
+                return
+        raise BusyError(
+            f"{host.name} has {host.mailbox.size} messages waiting and room for no more now; send"
+            " the same message again later",
+            agent=host.name,
+            retry_after=host.mailbox.retry_after(),
+        )
+
+    async def retry(self, earlier: TaskRecord) -> TaskRecord:
+        """Accept the message of a task that ended badly again, with what that one had done.
+
+        Raises:
+            StoppedError: The agent or the tenant was stopped.
+        """
+        host, network = self._host, self._host.network
+        network.stops.require(host.name, earlier.tenant)
+        record = successor_of(earlier)
+        await host.mailbox.wait_for_room(earlier.tenant)
+
+        def settled(known: TaskRecord | None) -> None:
+            if known is None:
+                network.resumed.add(record.id)
+                host.take(network.adopt(record))
+            else:
+                host.mailbox.give_back_room()
+
+        try:
+            known = await network.journal.accept(
+                record,
+                _submitted(record, network.now()),
+                settled,
+                also=inherit(earlier.id, record.id),
+            )
+        except StoreError:
+            host.mailbox.give_back_room()
+            raise
+        if known is not None:
+            return network.adopt(known)
         await host.fail_if_down(record)
         return record
 

@@ -100,6 +100,51 @@ class CommandRow(JournalTable, table=True):
     outcome: str = Field(default="", index=True)
 
 
+class DeadLetterRow(JournalTable, table=True):
+    """A task that ended because its agent, or the process, died over its message too often.
+
+    trace: the id of its trace. retried: the task that tries it again, "" for none.
+    """
+
+    __tablename__: ClassVar[Any] = "dead_letter"
+
+    task_id: str = Field(primary_key=True)
+    agent: str
+    tenant: str
+    attempts: int
+    error: str
+    trace: str
+    at: float = Field(index=True)
+    retried: str
+
+
+class SuspectRow(JournalTable, table=True):
+    """A task that is taken up again, and how many processes died while it was at work.
+
+    at_work: 1 while a turn of it runs; what finds a 1 at its start knows of a death.
+    progress: events and steps that it had when that turn began.
+    """
+
+    __tablename__: ClassVar[Any] = "suspect"
+
+    task_id: str = Field(primary_key=True)
+    deaths: int
+    progress: int
+    at_work: int
+
+
+class StopRow(JournalTable, table=True):
+    """A stop that stands: all work of a network (name ""), an agent or a tenant rests."""
+
+    __tablename__: ClassVar[Any] = "stop"
+
+    kind: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    reason: str
+    by: str
+    at: float
+
+
 class ToolPinRow(JournalTable, table=True):
     """A tool's definition as it was approved, and the one that waits for approval, as JSON.
 

@@ -70,8 +70,12 @@ class ToolServer(Protocol):
         """
         ...
 
+    async def hang_up(self) -> None:
+        """End the connection and its child process; the next call dials anew."""
+        ...
+
     async def aclose(self) -> None:
-        """Hang up; a child process has ended when this returns."""
+        """Hang up for good; a child process has ended when this returns."""
         ...
 
 
@@ -164,6 +168,10 @@ class McpToolServer:
                 return await self._call(connection, tool, arguments, meta, traceparent)
         assert patience.cancelled_caught
         raise self._silent(f"answer {tool!r}", sent=sent)
+
+    async def hang_up(self) -> None:
+        for connection in list(self._living):
+            await connection.aclose()
 
     async def aclose(self) -> None:
         self._closed = True

@@ -51,7 +51,7 @@ from .budget import Purse, Usage
 from .effects import Effects
 from .errors import NetworkError
 from .journal import StepRecord
-from .patience import Patience
+from .patience import Patience, send_patiently
 from .policy import Action
 from .record import PLAN_KEY, QUESTION_KEY, STEP_KEY, USAGE_KEY, WAITING_KEY, TaskRecord
 
@@ -91,6 +91,7 @@ class RunningTurn:
         self.patience = Patience(record.seconds, self._on_park, self._on_go_on)
         self._capabilities = record.capabilities.narrowed(host.entry.capabilities)
         self.ended = False
+        self.halted = False
 
     # -- what the turn is about ------------------------------------------------
 
@@ -395,7 +396,7 @@ class RunningTurn:
                     message=message,
                     configuration=SendMessageConfiguration(return_immediately=True),
                 )
-                response = await service.send_message(request, call)
+                response = await send_patiently(service, request, call)
                 task = response.task or _task_of(response.message, message)
                 if wait:
                     task = await self._watch(service, peer, task, call)
@@ -614,7 +615,11 @@ class RunningTurn:
         await self._end(TaskState.REJECTED, self._say(reason))
 
     async def _end(
-        self, state: TaskState, message: Message | None, facts: Mapping[str, Any] | None = None
+        self,
+        state: TaskState,
+        message: Message | None,
+        facts: Mapping[str, Any] | None = None,
+        also: Callable[[Any], Any] | None = None,
     ) -> None:
         if self.ended:
             raise NetworkError(
@@ -627,14 +632,26 @@ class RunningTurn:
         if self._purse.spent != Usage():
             metadata[USAGE_KEY] = self._purse.spent.to_json()
         pack = await self._host.pack_of(self, self._record, state, message)
-        await self._status(state, message, metadata, also=pack)
+        await self._status(state, message, metadata, also=_both(pack, also))
         if pack is not None:
             self._host.network.packs.wake()
 
-    async def end_with(self, state: TaskState, reason: str, facts: Mapping[str, Any]) -> None:
+    async def end_with(
+        self,
+        state: TaskState,
+        reason: str,
+        facts: Mapping[str, Any],
+        *,
+        also: Callable[[Any], Any] | None = None,
+    ) -> None:
         """End the task for the host: a crash, a deadline, an error of the agent."""
         if not self.ended:
-            await self._end(state, self._say(reason), facts)
+            await self._end(state, self._say(reason), facts, also)
+
+    def halt(self) -> None:
+        """End the turn where it stands; its task stays in the journal."""
+        self.halted = True
+        self.patience.scope.cancel()
 
     # -- how it is done --------------------------------------------------------
 
@@ -756,6 +773,20 @@ class RunningTurn:
         await self._host.go_on(self._record)
         if self._record.park:
             await self._status(TaskState.WORKING, None, {WAITING_KEY: ""})
+
+
+def _both(
+    one: Callable[[Any], Any] | None, other: Callable[[Any], Any] | None
+) -> Callable[[Any], Any] | None:
+    """Both, in one transaction; None where there is neither."""
+    if one is None or other is None:
+        return one or other
+
+    def unit(connection: Any) -> None:
+        one(connection)
+        other(connection)
+
+    return unit
 
 
 def _message_of(content: Content) -> Message:

@@ -10,11 +10,11 @@ from repertory.runtime.mailbox import Mailbox
 from repertory.runtime.record import TaskRecord
 
 
-def _record(name: str, context: str) -> TaskRecord:
+def _record(name: str, context: str, tenant: str = "t") -> TaskRecord:
     return TaskRecord(
         id=name,
         agent="a",
-        tenant="t",
+        tenant=tenant,
         principal="p",
         context_id=context,
         message=user_message(name),
@@ -132,3 +132,63 @@ async def test_every_message_is_handed_out_exactly_once(concurrency: int) -> Non
     for context in range(7):
         mine = [int(name) for name in seen if int(name) % 7 == context]
         assert mine == sorted(mine)
+
+
+async def test_a_tenant_with_many_waiting_costs_another_one_turn() -> None:
+    """Paper: Shreedhar and Varghese 1995, round-robin serves every flow once a round."""
+    mailbox = Mailbox(20_000, 1)
+    many = [_record(f"many {n}", f"context {n}", tenant="many") for n in range(10_000)]
+    await _put(mailbox, *many)
+    few = [_record(f"few {n}", f"context {n}", tenant="few") for n in range(3)]
+    await _put(mailbox, *few)
+    with fail_after(5):
+        begun = []
+        for _ in range(7):
+            begun.append(await mailbox.get())
+            mailbox.done(begun[-1])
+    assert [each.id for each in begun] == [
+        "many 0", "few 0", "many 1", "few 1", "many 2", "few 2", "many 3",
+    ]  # fmt: skip
+
+
+async def test_tenants_take_turns_at_the_door_too() -> None:
+    """Ours: senders who wait for room do not shut another tenant out."""
+    mailbox = Mailbox(1, 1)
+    await _put(mailbox, _record("0", "x", tenant="many"))
+    arrived: list[str] = []
+
+    async def send(name: str, tenant: str) -> None:
+        await mailbox.wait_for_room(tenant)
+        mailbox.put(_record(name, name, tenant=tenant))
+        arrived.append(name)
+
+    with fail_after(5):
+        async with anyio.create_task_group() as group:
+            for name in ("m1", "m2", "m3"):
+                group.start_soon(send, name, "many")
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(send, "f1", "few")
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(5):
+                mailbox.done(await mailbox.get())
+                await anyio.wait_all_tasks_blocked()
+    assert arrived == ["m1", "f1", "m2", "m3"]
+
+
+async def test_a_tenant_that_may_not_begin_is_passed_over_until_it_may() -> None:
+    """Ours: a bound on one tenant's work leaves the places to the others."""
+    barred = {"one"}
+    mailbox = Mailbox(10, 2, may_begin=lambda tenant: tenant not in barred)
+    first, second = _record("1", "x", tenant="one"), _record("2", "y", tenant="two")
+    await _put(mailbox, first, second)
+    with fail_after(5):
+        assert await mailbox.get() is second
+        async with anyio.create_task_group() as group:
+
+            async def take() -> None:
+                assert await mailbox.get() is first
+
+            group.start_soon(take)
+            await anyio.wait_all_tasks_blocked()
+            barred.clear()
+            mailbox.look_again()

@@ -1,0 +1,112 @@
+"""Messages that may kill the process: told from those that were only near.
+
+A crash in Python is seen and counted where it happens. What ends the whole process
+(a fault of native code, memory that runs out) can be seen only by the next one. So
+a task that is taken up again notes durably that it is at work, before its handler
+runs; a task that is new pays nothing. Who finds that note at its start counts a
+death, unless the task got further meanwhile. Suspects then work one tree of calls
+at a time, so that a death counts against its cause and not its neighbors.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+
+from repertory.xp_store import Connection, Database
+
+from .record import TaskRecord
+
+# Deaths from which on a task works alone; the manifest's bound is above it, so that
+# nothing is given up on that has not died alone.
+_SUSPECT = 2
+_PROGRESS = (
+    "SELECT task.sequence + (SELECT count(*) FROM step WHERE step.task_id=task.id)"
+    " FROM task WHERE task.id=?"
+)
+
+
+class Suspects:
+    """Deaths by task, and the one place of work that suspects share.
+
+    root_of: the task at the head of a task's tree of calls.
+    """
+
+    def __init__(self, database: Database, root_of: Callable[[TaskRecord], str]) -> None:
+        self._database = database
+        self._root_of = root_of
+        self._deaths: dict[str, int] = {}
+        self._root = ""
+        self._inside: set[str] = set()
+        self._free = anyio.Event()
+
+    async def count(self, taken_up: Sequence[str]) -> Mapping[str, int]:
+        """How often a process died over each of these tasks, this start's find included."""
+
+        def unit(connection: Connection) -> dict[str, int]:
+            found: dict[str, int] = {}
+            for task_id in taken_up:
+                row = connection.execute(
+                    "SELECT deaths, progress, at_work FROM suspect WHERE task_id=?", (task_id,)
+                ).fetchone()
+                if row is None:
+                    continue
+                deaths, progress, at_work = row
+                if at_work:
+                    now = connection.execute(_PROGRESS, (task_id,)).fetchone()[0]
+                    deaths = deaths + 1 if now == progress else 0
+                    connection.execute(
+                        "UPDATE suspect SET deaths=?, at_work=0 WHERE task_id=?",
+                        (deaths, task_id),
+                    )
+                found[task_id] = deaths
+            return found
+
+        self._deaths.update(await self._database.transact(unit))
+        return {task_id: self._deaths.get(task_id, 0) for task_id in taken_up}
+
+    @asynccontextmanager
+    async def at_work(self, record: TaskRecord) -> AsyncIterator[None]:
+        """Note that a task which was taken up again works while the block runs."""
+        alone = self._deaths.get(record.id, 0) >= _SUSPECT
+        if alone:
+            await self._enter(record.id, self._root_of(record))
+        try:
+            await self._note(record.id)
+            yield
+        finally:
+            self.step_aside(record.id)
+            with anyio.CancelScope(shield=True):
+                await self._rest(record.id)
+
+    def step_aside(self, task_id: str) -> None:
+        """Let other suspects work: the task has ended, or waits for a person."""
+        if task_id in self._inside:
+            self._inside.remove(task_id)
+            if not self._inside:
+                self._free.set()
+                self._free = anyio.Event()
+
+    async def _enter(self, task_id: str, root: str) -> None:
+        while self._inside and self._root != root:
+            await self._free.wait()
+        self._root = root
+        self._inside.add(task_id)
+
+    async def _note(self, task_id: str) -> None:
+        def unit(connection: Connection) -> None:
+            progress = connection.execute(_PROGRESS, (task_id,)).fetchone()[0]
+            connection.execute(
+                "INSERT INTO suspect (task_id, deaths, progress, at_work) VALUES (?, 0, ?, 1)"
+                " ON CONFLICT (task_id) DO UPDATE SET progress=excluded.progress, at_work=1",
+                (task_id, progress),
+            )
+
+        await self._database.transact(unit)
+
+    async def _rest(self, task_id: str) -> None:
+        await self._database.transact(
+            lambda connection: connection.execute(
+                "UPDATE suspect SET at_work=0 WHERE task_id=?", (task_id,)
+            )
+        )
