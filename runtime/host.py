@@ -294,6 +294,8 @@ class AgentHost:
             self.running.pop(record.id, None)
             self.mailbox.done(record)
         if turn.halted and not record.ended:
+            # What it had said is in the journal before it begins again.
+            await self.network.journal.settle()
             self._hold(record)
         if record.ended:
             self.pending.pop(record.id, None)
