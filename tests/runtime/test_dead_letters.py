@@ -37,9 +37,7 @@ class Fragile(Agent):
 
 
 @asynccontextmanager
-async def _open(
-    folder: Path, asked: list[str], store_url: str | None = None
-) -> AsyncIterator[Network]:
+async def _open(folder: Path, asked: list[str]) -> AsyncIterator[Network]:
     def think(_: object) -> str:
         asked.append("think")
         return "thought"
@@ -47,7 +45,6 @@ async def _open(
     with fail_after(20):
         async with open_network(
             parse_manifest(_TEXT, folder=folder),
-            store_url=store_url,
             kinds={"fragile": Fragile},
             models={"m": FunctionModel(think)},
         ) as network:
@@ -60,11 +57,11 @@ def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_poison_message_is_kept_with_its_trace_and_tried_again_when_mended(
-    tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ours: fault F13; the new task begins with what the old one had done."""
     asked: list[str] = []
-    async with _open(tmp_path, asked, store_url) as network:
+    async with _open(tmp_path, asked) as network:
         task = await network.ask("fragile", "bomb")
         assert task.status.state is TaskState.FAILED
         (letter,) = await network.dead_letters()
@@ -73,7 +70,7 @@ async def test_a_poison_message_is_kept_with_its_trace_and_tried_again_when_mend
         record = await network.find(task.id)
         assert record is not None
         assert letter.trace == record.traceparent.split("-")[1]
-    async with _open(tmp_path, asked, store_url) as network:
+    async with _open(tmp_path, asked) as network:
         monkeypatch.setattr(Fragile, "mended", True)
         again = await network.retry(letter.task)
         assert (await network.retry(letter.task)).id == again.id

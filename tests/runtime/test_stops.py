@@ -15,8 +15,10 @@ from repertory.protocol import TaskState
 from repertory.runtime import Network, open_network
 from repertory.runtime.audit import read_audit
 from repertory.runtime.errors import StoppedError
+from repertory.runtime.journal import open_journal
 from repertory.runtime.manifest import parse_manifest
-from repertory.runtime.stops import lift_stop, put_stop
+from repertory.runtime.stops import Stops, lift_stop, put_stop
+from repertory.xp_store import open_database
 
 _AGENTS = """network: test
 embedder: {engine: hash}
@@ -139,3 +141,20 @@ agents:
         assert await network.stop()
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+async def test_the_first_stop_of_a_kind_and_name_stays_until_it_is_lifted(store_url: str) -> None:
+    """Ours: who stops what is stopped already changes nothing, on either engine."""
+    async with open_database(store_url) as database, open_journal(database):
+        for reason in ("first", "second"):
+            await put_stop(database, "tenant", "blue", reason=reason, by="me")
+        stops = Stops()
+        assert await stops.refresh(database)
+        assert not await stops.refresh(database)
+        stop = stops.of("anybody", "blue")
+        assert stop is not None
+        assert stop.reason == "first"
+        assert await lift_stop(database, "tenant", "blue", by="me")
+        assert not await lift_stop(database, "tenant", "blue", by="me")
+        assert await stops.refresh(database)
+        assert stops.of("anybody", "blue") is None

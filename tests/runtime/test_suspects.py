@@ -14,7 +14,8 @@ from repertory.protocol import user_message
 from repertory.runtime.journal import open_journal
 from repertory.runtime.record import TaskRecord
 from repertory.runtime.suspects import Suspects
-from repertory.xp_store import open_database
+from repertory.runtime.tables import TaskRow
+from repertory.xp_store import open_database, prepared_insert
 
 _PROGRAM = """
 import os, sys
@@ -76,7 +77,7 @@ def test_a_message_that_kills_the_process_is_given_up_and_its_neighbors_are_not(
     assert [line for line in told if line.startswith("dead")] == ["dead 3 32"]
 
 
-async def test_suspects_work_one_tree_of_calls_at_a_time(tmp_path: Path) -> None:
+async def test_suspects_work_one_tree_of_calls_at_a_time(store_url: str) -> None:
     """Ours: a death counts against its cause, so two suspects are never at work together."""
 
     def record(name: str) -> TaskRecord:
@@ -91,7 +92,7 @@ async def test_suspects_work_one_tree_of_calls_at_a_time(tmp_path: Path) -> None
 
     inside: list[str] = []
     async with (
-        open_database(f"sqlite:///{tmp_path / 'j.db'}") as database,
+        open_database(store_url) as database,
         open_journal(database),
     ):
         await database.transact(partial(_put_tasks, "one", "two", "three"))
@@ -126,11 +127,10 @@ async def test_suspects_work_one_tree_of_calls_at_a_time(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("progressed", [True, False])
 async def test_a_task_that_got_further_meanwhile_is_no_suspect(
-    tmp_path: Path, progressed: bool
+    store_url: str, progressed: bool
 ) -> None:
     """Ours: whoever is killed from outside again and again, and gets on, is left alone."""
-    url = f"sqlite:///{tmp_path / 'j.db'}"
-    async with open_database(url) as database, open_journal(database):
+    async with open_database(store_url) as database, open_journal(database):
         await database.transact(partial(_put_tasks, "one", sequence=3 if progressed else 2))
         await database.transact(
             lambda connection: connection.execute("INSERT INTO suspect VALUES ('one', 1, 2, 1)")
@@ -142,9 +142,8 @@ async def test_a_task_that_got_further_meanwhile_is_no_suspect(
 def _put_tasks(*names_and_connection: Any, sequence: int = 1) -> None:
     """Tasks of which only the id and the last event's number matter; the connection comes last."""
     *names, connection = names_and_connection
-    columns = [row[1] for row in connection.execute("PRAGMA table_info(task)").fetchall()]
+    statement, columns = prepared_insert(TaskRow)
+    numbers = {"sequence": sequence, "ended": 0, "attempts": 0, "created_at": 0.0}
     for name in names:
-        values = {"id": name, "message_id": name, "sequence": sequence}
-        row = tuple(values.get(column, 0) for column in columns)
-        marks = ",".join("?" * len(columns))
-        connection.execute(f"INSERT INTO task VALUES ({marks})", row)
+        values = {"id": name, "message_id": name, "seconds": None, "updated_at": 0.0, **numbers}
+        connection.execute(statement, tuple(values.get(column, "") for column in columns))
