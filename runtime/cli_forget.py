@@ -91,7 +91,7 @@ def forget_packs(
         async with owning_packs(screen, chosen) as packs:
             selector = await selector_of(packs, asked, tenant)
             meant, every = await packs.govern.meant(selector, tenant=tenant)
-            told = f"{len(meant)} packs are meant, {len(every)} with all that came of them"
+            told = meant_as(len(meant), len(every))
             if asked.dry_run:
                 screen.result({"meant": meant, "closure": every}, Text(told))
                 return None
@@ -113,6 +113,12 @@ def forget_packs(
         certificate.write_text(issued.model_dump_json(indent=2) + "\n", "utf-8")
     screen.result(issued.model_dump(mode="json"), grid(("", ""), _told(issued, certificate)))
     return Exit.DONE if issued.complete else Exit.FAILED
+
+
+def meant_as(meant: int, every: int) -> str:
+    """How many packs are meant, as a sentence."""
+    packs = "1 pack is" if meant == 1 else f"{meant} packs are"
+    return f"{packs} meant, {every} with all that came of {'it' if meant == 1 else 'them'}"
 
 
 def purge_of(asked: Asked) -> Purge:
@@ -182,7 +188,7 @@ def _told(issued: ForgetCertificate, file: Path | None) -> list[tuple[str, str]]
     after = issued.utility_after
     before = issued.utility_before
     rows = [
-        ("deleted", f"{issued.deleted} packs, {issued.tasks} tasks"),
+        ("deleted", f"packs: {issued.deleted}, tasks: {issued.tasks}"),
         ("derived again", str(issued.rederived)),
         ("kept", str(issued.retained)),
         ("residue", f"{left} left in {issued.files} files ({issued.bytes_read:,} bytes read)"),
