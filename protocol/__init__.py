@@ -159,6 +159,7 @@ if TYPE_CHECKING:
     )
     from .limits import (
         Limits,
+        Rates,
     )
     from .links import (
         Link,
@@ -348,6 +349,7 @@ _MODULE_OF = {
     "ProtocolError": "errors",
     "PushNotificationNotSupportedError": "errors",
     "RESOURCE_METADATA": "authentication",
+    "Rates": "limits",
     "Refusal": "guard",
     "RemoteError": "errors",
     "RepertoryError": "errors",
@@ -524,6 +526,7 @@ __all__ = [
     "PermissionDeniedError",
     "ProtocolError",
     "PushNotificationNotSupportedError",
+    "Rates",
     "Refusal",
     "RemoteError",
     "RepertoryError",

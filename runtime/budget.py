@@ -4,15 +4,20 @@ from dataclasses import dataclass
 
 from repertory.protocol import Budget, BudgetExceededError
 
+BY_AGENT = "byAgent"
+# Shares that a callee may report; what comes from elsewhere is bounded.
+_MOST_AGENTS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was spent: model tokens in and out, model and tool calls, US dollars."""
+    """What was spent: model tokens in and out, model and tool calls, US dollars, seconds of calls."""
 
     tokens_in: int = 0
     tokens_out: int = 0
     calls: int = 0
     usd: float = 0.0
+    seconds: float = 0.0
 
     @property
     def tokens(self) -> int:
@@ -24,6 +29,7 @@ class Usage:
             self.tokens_out + other.tokens_out,
             self.calls + other.calls,
             self.usd + other.usd,
+            self.seconds + other.seconds,
         )
 
     def to_json(self) -> dict[str, float]:
@@ -33,6 +39,7 @@ class Usage:
             "tokensOut": self.tokens_out,
             "calls": self.calls,
             "usd": self.usd,
+            "seconds": round(self.seconds, 3),
         }
 
     @classmethod
@@ -46,7 +53,11 @@ class Usage:
             return value if isinstance(value, int | float) and value >= 0 else 0
 
         return cls(
-            int(number("tokensIn")), int(number("tokensOut")), int(number("calls")), number("usd")
+            int(number("tokensIn")),
+            int(number("tokensOut")),
+            int(number("calls")),
+            number("usd"),
+            number("seconds"),
         )
 
 
@@ -61,6 +72,7 @@ class Purse:
         self.limit = limit
         self.owner = owner
         self.spent = Usage()
+        self.by_agent: dict[str, Usage] = {}
 
     def left(self) -> Budget:
         """What may still be spent, as the budget a callee inherits."""
@@ -72,8 +84,37 @@ class Purse:
         )
 
     def charge(self, usage: Usage) -> None:
-        """Count what was spent; it is refused beforehand by `require`, never here."""
+        """Count what the task spent itself; it is refused beforehand by `require`, never here."""
         self.spent += usage
+        self._count(self.owner, usage)
+
+    def charge_reported(self, report: object, callee: str) -> None:
+        """Count what a callee and its own callees say that they spent; nonsense is nothing."""
+        usage = Usage.from_json(report)
+        self.spent += usage
+        shares = report.get(BY_AGENT) if isinstance(report, dict) else None
+        if not isinstance(shares, dict):
+            self._count(callee, usage)
+            return
+        for agent, share in list(shares.items())[:_MOST_AGENTS]:
+            self._count(str(agent), Usage.from_json(share))
+
+    def _count(self, agent: str, usage: Usage) -> None:
+        if usage != Usage():
+            self.by_agent[agent] = self.by_agent.get(agent, Usage()) + usage
+
+    def report(self) -> dict[str, object]:
+        """What was spent, and by which agent down the tree of calls, for a task's metadata."""
+        shares = {agent: usage.to_json() for agent, usage in self.by_agent.items()}
+        return {**self.spent.to_json(), BY_AGENT: shares}
+
+    def told(self) -> str:
+        """Which agent spent what, the greatest spender first, as a sentence has it."""
+        parts = sorted(self.by_agent.items(), key=lambda each: (-each[1].tokens, -each[1].calls))
+        return "; ".join(
+            f"{agent} {usage.calls} calls, {usage.tokens} tokens, {usage.usd:.4g} usd"
+            for agent, usage in parts
+        )
 
     def require(self, what: str) -> None:
         """Refuse another effect when nothing is left.
@@ -90,7 +131,8 @@ class Purse:
             if value is not None and value <= 0:
                 raise BudgetExceededError(
                     f"{self.owner} may not {what}: its budget of {limit:g} {unit} is spent;"
-                    " raise 'budgets' in the manifest, or ask for less",
+                    f" raise 'budgets' in the manifest, or ask for less"
+                    f"{f' (spent: {self.told()})' if self.by_agent else ''}",
                     unit=unit,
                     limit=limit,
                     agent=self.owner,

@@ -20,6 +20,7 @@ from repertory.xp_store import WEIGHTS, open_database, sqlite_path, verify_weigh
 
 from .cli_models import needed_weights
 from .doctor_guards import examine_guards
+from .doctor_work import examine_work
 from .exits import Exit
 from .inspection import check_manifest
 from .journal import owner_of
@@ -131,9 +132,19 @@ def _network(manifest: Manifest, store: str) -> Iterator[Diagnosis]:
             advice = "start its server, or correct 'url' and 'model' in the manifest"
             yield Diagnosis(f"model {name}", "error", health.detail or "does not answer", advice)
     yield from examine_store(store or manifest.store_url)
+    yield from _work(manifest, store or manifest.store_url)
     for each in examine_guards(manifest, _store_file(store or manifest.store_url)):
         yield Diagnosis(*each)
     yield _port(manifest.serve.host, manifest.serve.port)
+
+
+def _work(manifest: Manifest, url: str) -> Iterator[Diagnosis]:
+    file = _store_file(url)
+    if file is not None and not file.exists():
+        return
+    running = owner_of(url) is not None
+    for each in examine_work(manifest, url, running=running):
+        yield Diagnosis(*each)
 
 
 def _store_file(url: str) -> Path | None:

@@ -6,11 +6,14 @@ in which concurrent ones had finished.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from hashlib import sha256
 from time import time
 from typing import Any
 
 import orjson
+
+from repertory.xp_store import Connection
 
 from .dead_letters import step_identity
 from .journal import Journal, StepRecord
@@ -57,10 +60,17 @@ class Effects:
         """Write that the step begins, before its effect can have happened."""
         await self._journal.put_step(self._task_id, step)
 
-    async def finish(self, step: StepRecord, result: Any, *, is_error: bool = False) -> None:
-        """Write what came of the step."""
+    async def finish(
+        self,
+        step: StepRecord,
+        result: Any,
+        *,
+        is_error: bool = False,
+        also: Callable[[Connection], Any] | None = None,
+    ) -> None:
+        """Write what came of the step, in one commit with `also`."""
         step.result, step.is_error, step.ended_at = result, is_error, time()
-        await self._journal.put_step(self._task_id, step)
+        await self._journal.put_step(self._task_id, step, also)
         self.done.append(step)
 
     def idempotency_key(self, step: StepRecord) -> str:

@@ -80,7 +80,9 @@ class AgentHost:
         self.toolbox = toolbox
         self.policy = policy
         self.telemetry = telemetry
-        self.mailbox = Mailbox(entry.mailbox, entry.concurrency)
+        self.mailbox = Mailbox(
+            entry.mailbox, entry.concurrency, may_begin=network.tenants.may_begin
+        )
         self.pending: dict[str, TaskRecord] = {}
         self.running: dict[str, RunningTurn] = {}
         self.held: dict[str, TaskRecord] = {}
@@ -287,12 +289,15 @@ class AgentHost:
         )
         turn = RunningTurn(self, record, known, span)
         self.running[record.id] = turn
+        self.network.tenants.begun(record)
         try:
             with span:
                 await self._work(agent, turn, record, span)
         finally:
             self.running.pop(record.id, None)
+            self.network.tenants.over(record)
             self.mailbox.done(record)
+            self.network.tenant_moved()
         if turn.halted and not record.ended:
             # What it had said is in the journal before it begins again.
             await self.network.journal.settle()
@@ -357,11 +362,14 @@ class AgentHost:
         """Let others have the place of work of a turn that waits for a person."""
         self.mailbox.done(record)
         self.network.suspects.step_aside(record.id)
+        self.network.tenants.over(record)
+        self.network.tenant_moved()
         self.network.moved()
 
     async def go_on(self, record: TaskRecord) -> None:
         """Take a place of work again for a turn that was parked."""
         await self.mailbox.take_place(record)
+        self.network.tenants.begun(record)
         self.network.moved()
 
     async def cancel(self, record: TaskRecord) -> None:

@@ -524,8 +524,13 @@ class Journal:
 
     # -- steps -------------------------------------------------------------
 
-    async def put_step(self, task_id: str, step: StepRecord) -> None:
-        """Write a step as it stands: begun (result unknown) or finished."""
+    async def put_step(
+        self,
+        task_id: str,
+        step: StepRecord,
+        also: Callable[[Connection], Any] | None = None,
+    ) -> None:
+        """Write a step as it stands, begun (result unknown) or finished, in one commit with `also`."""
         values = {
             "task_id": task_id,
             "key": step.key,
@@ -545,6 +550,8 @@ class Journal:
 
         def unit(connection: Connection) -> None:
             connection.execute(_INSERT_STEP, row)
+            if also is not None:
+                also(connection)
             crash_point(f"in-{moment}")
 
         await self.database.transact(unit)

@@ -28,10 +28,12 @@ from .manifest_experience import Experience
 from .manifest_faults import name_findings, shape_findings
 from .manifest_oversight import Oversight
 from .manifest_serve import Serve
+from .manifest_tenants import TenantLimits
 from .policy import PolicyRules
 from .yaml_source import Location, YamlSource, dotted, load_yaml, parse_yaml
 
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(\.[\w./-]+)?$", max_length=160)]
+TenantName = Annotated[str, Field(pattern=r"^(\*|[\w.@:-]+)$", max_length=200)]
 CardKey = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{43}|.+\.(json|jwk))$")]
 STOCK_KINDS = ("worker", "planner", "human")
 
@@ -392,6 +394,10 @@ class Manifest(Entry):
         default=None, description="The agent that watches the others and may hold them."
     )
     budgets: Budgets = Budgets()
+    tenants: dict[TenantName, TenantLimits] = Field(
+        default={},
+        description="Bounds of those who share the network, by tenant; '*' for the others.",
+    )
     telemetry: Telemetry = Telemetry()
     experience: Experience = Experience()
     report: Reference | None = Field(

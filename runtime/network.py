@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -55,15 +55,17 @@ from .manifest import Manifest
 from .orders import ORDERS, carry_out
 from .patience import send_patiently
 from .record import TaskRecord
+from .standing import Standing, write_standing
 from .stops import STOP_SECONDS, Stops, lift_stop, put_stop, subject_of
 from .summaries import TaskSummary, list_tasks
 from .supervisor import Supervisor
 from .suspects import Suspects
 from .telemetry import Telemetry
+from .tenants import Tenants, counts
 from .tool_server import ToolServer
 
 if TYPE_CHECKING:
-    pass
+    from repertory.agents import CircuitBreaker
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +111,8 @@ class Network:
     resumed: set[str] = field(default_factory=set)
     stops: Stops = field(default_factory=Stops)
     suspects: Suspects = field(init=False)
+    tenants: Tenants = field(init=False)
+    _said: Standing = field(default_factory=dict)
     _cards: dict[str, AgentCard] = field(default_factory=dict)
     _records: "OrderedDict[str, TaskRecord]" = field(default_factory=OrderedDict)
     _ended: "OrderedDict[str, None]" = field(default_factory=OrderedDict)
@@ -121,6 +125,7 @@ class Network:
 
     def __post_init__(self) -> None:
         self.suspects = Suspects(self.journal.database, self._root_of)
+        self.tenants = Tenants(self.manifest.tenants)
 
     # -- what there is -----------------------------------------------------------
 
@@ -614,6 +619,8 @@ class Network:
     async def _recover(self) -> None:
         """Take up every task that had not ended when this journal was last closed."""
         await self.stops.refresh(self.journal.database)
+        await self.tenants.load(self.journal.database)
+        await write_standing(self.journal.database, {})
         found = await self.journal.unfinished(tuple(self.hosts))
         deaths = await self.suspects.count([record.id for record in found])
         for record in found:
@@ -651,8 +658,35 @@ class Network:
                     await self.journal.settle_command(command, outcome)
                 if await self.stops.refresh(self.journal.database):
                     await self.obey_stops()
+                await self._say_standing()
                 soon = anyio.current_time() - hurried < _HURRIED
                 await anyio.sleep(_ORDER_PERIOD if soon else _COMMAND_PERIOD)
+
+    async def _say_standing(self) -> None:
+        """Write which agents are down and which models are not asked, when that has changed."""
+        standing: dict[tuple[Literal["agent", "model"], str], str] = {
+            ("agent", name): host.down for name, host in self.hosts.items() if host.down
+        }
+        for name, model in self.models.items():
+            breaker: CircuitBreaker | None = getattr(model, "breaker", None)
+            if breaker is not None and breaker.state.value != "closed":
+                standing["model", name] = f"its circuit breaker is {breaker.state.value}"
+        if standing != self._said:
+            self._said = standing
+            await write_standing(self.journal.database, standing)
+
+    def tenant_moved(self) -> None:
+        """Let every mailbox ask again which tenant may begin."""
+        if self.manifest.tenants:
+            for host in self.hosts.values():
+                host.mailbox.look_again()
+
+    def waiting_of(self, tenant: str) -> int:
+        """How many messages of a tenant from outside wait for their turn."""
+        return sum(
+            record.tenant == tenant and counts(record) and not self._runs(record)
+            for record in self._pending()
+        )
 
     async def _carry_out_order(self, command: Command, under_way: set[int]) -> None:
         try:

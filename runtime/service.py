@@ -42,6 +42,7 @@ from .errors import NetworkClosedError
 from .journal import question_of
 from .listing import list_of, trimmed
 from .record import INPUT_KEY, STEP_KEY, TaskRecord
+from .tenants import counts
 
 if TYPE_CHECKING:
     from .host import AgentHost
@@ -111,6 +112,12 @@ class LocalService:
                 network=network.manifest.network,
             )
         network.stops.require(host.name, call.tenant)
+        if counts(record):
+            network.tenants.admit(
+                call.tenant,
+                lambda: network.waiting_of(call.tenant),
+                host.mailbox.retry_after(),
+            )
         mailbox = host.mailbox
         await self._wait_for_room(call, record)
 

@@ -133,6 +133,35 @@ class SuspectRow(JournalTable, table=True):
     at_work: int
 
 
+class SpendingRow(JournalTable, table=True):
+    """What a tenant's work at one agent has spent in one window; see `tenants`.
+
+    since: when the window began, in seconds since the epoch. seconds: of model and
+    tool calls.
+    """
+
+    __tablename__: ClassVar[Any] = "spending"
+
+    tenant: str = Field(primary_key=True)
+    since: int = Field(primary_key=True)
+    agent: str = Field(primary_key=True)
+    tokens: int
+    calls: int
+    usd: float
+    seconds: float
+
+
+class StandingRow(JournalTable, table=True):
+    """What a running network says of an agent or a model that is not well; see `standing`."""
+
+    __tablename__: ClassVar[Any] = "standing"
+
+    kind: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    detail: str
+    at: float
+
+
 class StopRow(JournalTable, table=True):
     """A stop that stands: all work of a network (name ""), an agent or a tenant rests."""
 

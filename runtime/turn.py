@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
+from time import time
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import anyio
@@ -182,7 +183,7 @@ class RunningTurn:
         key = self._effects.key(operation, asked)
         step = self._effects.known(key)
         if step is None or not step.finished:
-            self._purse.require(f"ask {info.name}")
+            self._require_budget(f"ask {info.name}")
             await self._begin_work()
             step = self._effects.new(key, operation, info.name, asked)
             async with self.patience.effect():
@@ -215,9 +216,11 @@ class RunningTurn:
                     )
                     span.answered(model=result.model)
                     span.content("gen_ai.output.messages", result.to_json())
-                await self._effects.finish(step, result.to_json())
+                answer = result.to_json()
+                spent = _usage_of(answer, step.started_at, time())
+                await self._effects.finish(step, answer, also=self._bill(spent))
         kept = step.result
-        self._purse.charge(Usage(kept["tokens_in"], kept["tokens_out"], 1, kept["usd"]))
+        self._purse.charge(_usage_of(kept, step.started_at, step.ended_at))
         self._models[kept["model"]] = kept["tiers"]
         return kept
 
@@ -230,7 +233,7 @@ class RunningTurn:
         step = self._effects.known(key)
         if step is None or not step.finished:
             step = await self._call_tool_once(tool, step, key, asked)
-        self._purse.charge(Usage(calls=1))
+        self._purse.charge(Usage(calls=1, seconds=_seconds(step.started_at, step.ended_at)))
         return ToolResult(**step.result)
 
     async def _call_tool_once(
@@ -238,7 +241,7 @@ class RunningTurn:
     ) -> StepRecord:
         name, arguments = tool.name, asked["arguments"]
         await self._permit(Action("tool", self.agent, name, arguments, **self._circumstances()))
-        self._purse.require(f"call {name}")
+        self._require_budget(f"call {name}")
         await self._begin_work()
         why = ""
         if step is None:
@@ -268,6 +271,7 @@ class RunningTurn:
                 "is_error": result.is_error,
             },
             is_error=result.is_error,
+            also=self._bill(Usage(calls=1, seconds=_seconds(step.started_at, time()))),
         )
         return step
 
@@ -329,7 +333,7 @@ class RunningTurn:
         """As `Turn.ask`; `dialogue` names a context that several asks of this context share."""
         step = await self._send(peer, content, dialogue=dialogue, wait=True)
         task = Task.parse(step.result)
-        self._purse.charge(Usage.from_json((task.metadata or {}).get(USAGE_KEY)))
+        self._purse.charge_reported((task.metadata or {}).get(USAGE_KEY), peer)
         return task
 
     async def tell(self, peer: str, content: Content) -> str:
@@ -359,7 +363,7 @@ class RunningTurn:
             return step
         facts = body.data if isinstance(body.data, Mapping) else {"text": body.text}
         await self._permit(Action("message", self.agent, peer, facts, **self._circumstances()))
-        self._purse.require(f"ask {peer}")
+        self._require_budget(f"ask {peer}")
         await self._begin_work()
         step = self._effects.new(key, "ask" if wait else "tell", peer, asked)
         identity = sha256(f"{self.task_id}/{key}".encode()).hexdigest()
@@ -630,7 +634,7 @@ class RunningTurn:
         self.ended = True
         metadata = {**(facts or {}), **self._marks()}
         if self._purse.spent != Usage():
-            metadata[USAGE_KEY] = self._purse.spent.to_json()
+            metadata[USAGE_KEY] = self._purse.report()
         pack = await self._host.pack_of(self, self._record, state, message)
         await self._status(state, message, metadata, also=_both(pack, also))
         if pack is not None:
@@ -677,6 +681,15 @@ class RunningTurn:
         else:
             reason = decision.reason
         await self._deny(action, reason, decision.rule)
+
+    def _require_budget(self, what: str) -> None:
+        """Refuse another effect when the task's budget is spent, or its tenant's."""
+        self._purse.require(what)
+        self._host.network.tenants.require(self._record.tenant, what)
+
+    def _bill(self, usage: Usage) -> Callable[[Any], Any] | None:
+        """What counts a usage against the tenant's window, with the step that it is of."""
+        return self._host.network.tenants.bill(self._record.tenant, self.agent, usage)
 
     def _caller(self) -> dict[str, Any]:
         """For whom this turn works, as a tool server is told that is to know it."""
@@ -773,6 +786,17 @@ class RunningTurn:
         await self._host.go_on(self._record)
         if self._record.park:
             await self._status(TaskState.WORKING, None, {WAITING_KEY: ""})
+
+
+def _seconds(began: float, ended: float | None) -> float:
+    return max(0.0, (ended or began) - began)
+
+
+def _usage_of(answer: Mapping[str, Any], began: float, ended: float | None) -> Usage:
+    """What one answer of a model cost."""
+    return Usage(
+        answer["tokens_in"], answer["tokens_out"], 1, answer["usd"], _seconds(began, ended)
+    )
 
 
 def _both(

@@ -3,11 +3,15 @@ import socket
 import sqlite3
 from pathlib import Path
 
+import anyio
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from repertory.runtime import open_network
+from repertory.runtime.budget import Usage
 from repertory.runtime.cli import run_cli
+from repertory.runtime.dead_letters import bury
 from repertory.runtime.doctor import examine_store
 from repertory.runtime.exits import Exit
 from repertory.xp_store import WEIGHTS, open_database
@@ -169,3 +173,43 @@ def test_the_doctor_says_who_is_let_in_and_what_waits_for_a_person(
     assert told["card signature"].startswith("ES256, thumbprint ")
     assert told["tools"] == "changed since they were approved: books.post"
     assert "PRIVATE" not in printed
+
+
+def test_the_doctor_says_what_is_stopped_given_up_on_full_and_spent(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: an operator reads what is wrong without opening a log, each with the command that helps."""
+    (folder / "network.yaml").write_text(
+        MANIFEST.replace("desk: {kind: human}", "desk: {kind: human, mailbox: 1}")
+        + "tenants: {blue: {budget: {calls: 1}}}\n"
+    )
+
+    async def spoil() -> None:
+        async with open_network("network.yaml") as network:
+            await network.tell("desk", "may I?")
+            await network.idle()
+            await network.stop(agent="desk", reason="a trial")
+            record = (await network.journal.select())[0][0]
+            database = network.journal.database
+            await database.transact(bury(record, 3, "ZeroDivisionError: a bug"))
+            bill = network.tenants.bill("blue", "desk", Usage(calls=1))
+            assert bill is not None
+            await database.transact(bill)
+
+    anyio.run(spoil)
+    capsys.readouterr()
+    assert run_cli(["doctor", "network.yaml", "--json"]) == Exit.ENVIRONMENT
+    told = diagnoses(capsys)
+    assert told["stopped"] == ("error", "repertory resume --agent desk")
+    assert told["dead letters"][0] == "warning"
+    assert "repertory retry TASK" in told["dead letters"][1]
+    assert told["waiting for a person"][0] == "warning"
+    assert told["budget blue"][0] == "error"
+    assert run_cli(["tasks", "--dead", "--json"]) == Exit.DONE
+    (letter,) = json.loads(capsys.readouterr().out)["dead"]
+    assert (letter["attempts"], letter["error"]) == (3, "ZeroDivisionError: a bug")
+    assert run_cli(["resume", "--agent", "desk"]) == Exit.DONE
+    assert run_cli(["resume", "--agent", "desk"]) == Exit.USAGE
+    capsys.readouterr()
+    run_cli(["doctor", "network.yaml", "--json"])
+    assert "stopped" not in diagnoses(capsys)

@@ -1,0 +1,38 @@
+"""What a running network says of itself in its journal, for whoever looks from beside it.
+
+Only what is not well has a row: agents that are down, and models whose circuit
+breaker stopped the asking. It is written when it changes, by the process that
+knows, and says nothing once no process runs the network.
+"""
+
+from collections.abc import Mapping
+from time import time
+from typing import Literal
+
+from repertory.xp_store import Connection, Database
+
+Standing = Mapping[tuple[Literal["agent", "model"], str], str]
+
+
+async def write_standing(database: Database, standing: Standing) -> None:
+    """Replace what is said by `standing`: a sentence for each agent and model that is not well."""
+    now = time()
+    rows = [(kind, name, detail[:500], now) for (kind, name), detail in standing.items()]
+
+    def unit(connection: Connection) -> None:
+        connection.execute("DELETE FROM standing")
+        connection.executemany(
+            "INSERT INTO standing (kind, name, detail, at) VALUES (?, ?, ?, ?)", rows
+        )
+
+    await database.transact(unit)
+
+
+async def read_standing(database: Database) -> dict[tuple[str, str], str]:
+    """What was said last."""
+
+    def unit(connection: Connection) -> dict[tuple[str, str], str]:
+        rows = connection.execute("SELECT kind, name, detail FROM standing ORDER BY kind, name")
+        return {(kind, name): detail for kind, name, detail in rows.fetchall()}
+
+    return await database.read(unit)
