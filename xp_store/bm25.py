@@ -1,7 +1,7 @@
-"""BM25 over FTS5's postings, with the statistics of one tenant's packs alone.
+"""BM25 over the engine's postings, with the statistics of one tenant's packs alone.
 
 FTS5's own `bm25()` counts in how many rows of the whole table a word occurs, so one
-tenant's ranks would tell of another's texts. Here the postings are FTS5's, and the
+tenant's ranks would tell of another's texts. Here the postings are FTS5's, or ours on PostgreSQL, and the
 counts, the mean length and the ranks are of the tenant's present packs. The formula and
 its constants (k1 = 1.2, b = 0.75) are those of SQLite's documentation of `bm25()`.
 """
@@ -9,10 +9,12 @@ its constants (k1 = 1.2, b = 0.75) are those of SQLite's documentation of `bm25(
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import fts5, postings
 from .connection import Connection
 from .scope import Rows
 
@@ -20,21 +22,26 @@ _K1 = 1.2
 _B = 0.75
 _LEAST_WEIGHT = 1e-6
 _SAMPLED = 500
-_COLUMNS = 3
 _MOST_KNOWN = 20_000
 # Rows of all tenants that a word is looked for in: only for a word that is in more, what
 # others have bears on how a tenant is answered, and then in whether the word leads.
 MOST_POSTINGS = 20_000
 _SAMPLED_ROWS = 2_000
-_COUNTED = (
-    "SELECT count(*), coalesce(sum(CASE WHEN p.tenant = ? AND p.current = 1 THEN 1 ELSE 0 END), 0),"
-    " coalesce(min(p.row_id), 0) FROM (SELECT rowid AS place FROM xp_fts WHERE xp_fts MATCH ?"
-    " ORDER BY rowid DESC LIMIT ?) found JOIN xp_pack p ON p.row_id = found.place"
-)
-# What stands in a goal says more than what stands in a claim.
-_FREQUENCY = "sum(CASE a.col WHEN 'goal' THEN 3.0 WHEN 'situation' THEN 2.0 ELSE 1.0 END)"
-
 _NOTHING: Rows = np.empty(0, dtype=np.int64)
+
+
+class _Index(Protocol):
+    """What the engines' modules offer."""
+
+    def counted(
+        self, connection: Connection, tenant: str, word: str, most: int, /
+    ) -> tuple[int, int, int]: ...
+    def lengths(self, connection: Connection, tenant: str, every: int, /) -> list[int]: ...
+    def postings(self, connection: Connection, word: str, /) -> list[tuple[int, float, int]]: ...
+
+
+def _index(connection: Connection) -> _Index:
+    return fts5 if connection.dialect.engine == "sqlite" else postings
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +76,7 @@ class Frequencies:
         newest = _newest(connection)
         when, found = self._holding.get((tenant, word), (-1, (0, True)))
         if not self._fresh(when, newest, self.corpus(connection, tenant)):
-            rows, own, oldest = connection.execute(
-                _COUNTED, (tenant, f'"{word}"', _SAMPLED_ROWS)
-            ).fetchone()
+            rows, own, oldest = _index(connection).counted(connection, tenant, word, _SAMPLED_ROWS)
             if rows == _SAMPLED_ROWS:
                 times = newest / (newest - oldest + 1)
                 rows, own = round(rows * times), round(own * times)
@@ -100,12 +105,8 @@ def _corpus_of(connection: Connection, tenant: str) -> Corpus:
     packs = connection.execute(
         "SELECT count(*) FROM xp_pack WHERE tenant = ? AND current = 1", (tenant,)
     ).fetchone()[0]
-    sizes = connection.execute(
-        "SELECT z.sz FROM xp_pack p JOIN xp_fts_docsize z ON z.id = p.row_id"
-        " WHERE p.tenant = ? AND p.current = 1 AND p.row_id % ? = 0",
-        (tenant, max(1, packs // _SAMPLED)),
-    ).fetchall()
-    return Corpus(packs, sum(_length(size) for (size,) in sizes) / len(sizes) if sizes else 1.0)
+    sizes = _index(connection).lengths(connection, tenant, max(1, packs // _SAMPLED))
+    return Corpus(packs, sum(sizes) / len(sizes) if sizes else 1.0)
 
 
 def weight_of(packs: int, holding: int) -> float:
@@ -142,31 +143,15 @@ def _postings(
     connection: Connection, word: str, rows: Rows
 ) -> tuple[Rows, NDArray[np.float64], NDArray[np.float64]]:
     """Of `rows` those that hold `word`: how often, weighed by column, and their lengths."""
-    found = connection.execute(
-        f"SELECT a.doc, {_FREQUENCY}, z.sz FROM xp_fts_places a"
-        " JOIN xp_fts_docsize z ON z.id = a.doc WHERE a.term = ? GROUP BY a.doc",
-        (word,),
-    ).fetchall()
+    found = _index(connection).postings(connection, word)
     numbers = np.array([row for row, _, _ in found], dtype=np.int64)
     kept = among(numbers, rows)
     mine = [each for each, inside in zip(found, kept.tolist(), strict=True) if inside]
     return (
         numbers[kept],
         np.array([frequency for _, frequency, _ in mine], dtype=np.float64),
-        np.array([_length(size) for _, _, size in mine], dtype=np.float64),
+        np.array([length for _, _, length in mine], dtype=np.float64),
     )
-
-
-def _length(size: bytes) -> int:
-    """The words of a row: FTS5 keeps those of each column as a big-endian varint."""
-    if len(size) == _COLUMNS:
-        return sum(size)
-    total = value = 0
-    for byte in size:
-        value = value << 7 | byte & 0x7F
-        if byte < 0x80:
-            total, value = total + value, 0
-    return total
 
 
 def among(numbers: Rows, rows: Rows) -> NDArray[np.bool_]:

@@ -135,7 +135,7 @@ def charter_card(
                 (tenant, digest),
             ).fetchone()
             passed, failed = connection.execute(
-                "SELECT coalesce(sum(v.passed = 1), 0), coalesce(sum(v.passed = 0), 0)"
+                "SELECT count(CASE WHEN v.passed = 1 THEN 1 END), count(CASE WHEN v.passed = 0 THEN 1 END)"
                 " FROM xp_verdict v JOIN xp_pack p ON p.id = v.pack_id AND p.rev = v.rev"
                 " WHERE v.check_digest = ? AND p.tenant = ?",
                 (digest, tenant),

@@ -148,7 +148,7 @@ def _unfit(
     if source not in EVIDENCE_SOURCES:
         return f"it is {source}, and only what really ran is evidence"
     passed, failed = connection.execute(
-        "SELECT coalesce(sum(passed = 1), 0), coalesce(sum(passed = 0), 0) FROM xp_verdict v"
+        "SELECT count(CASE WHEN passed = 1 THEN 1 END), count(CASE WHEN passed = 0 THEN 1 END) FROM xp_verdict v"
         " JOIN xp_check c ON c.digest = v.check_digest"
         " WHERE v.pack_id = ? AND v.rev = ? AND v.counted > 0 AND c.lang != 'rubric'",
         (pack, rev),

@@ -34,6 +34,10 @@ class Dialect(Protocol):
         """The clause over `p`, for rows that are already named: no index is of use to it."""
         ...
 
+    def json_text(self, column: str, name: str) -> str:
+        """The text at a name of a column that holds a JSON object."""
+        ...
+
     def has_table(self, connection: "Connection", name: str) -> bool:
         """Whether there is such a table."""
         ...

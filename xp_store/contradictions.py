@@ -20,8 +20,8 @@ def contradicting(
     pairs: set[tuple[str, str]] = set()
     for end in ("parent", "child"):
         found = connection.execute(
-            f"SELECT parent, child FROM xp_edge WHERE {end} IN ({marks(digests)})"
-            " AND +rel = 'contradicts'",
+            f"SELECT p.parent, p.child FROM xp_edge p WHERE p.{end} IN ({marks(digests)}) AND "
+            + connection.dialect.unindexed("p.rel = 'contradicts'"),
             digests,
         )
         for parent, child in found:

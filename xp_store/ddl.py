@@ -39,6 +39,40 @@ EXTRA_DDL = (
     """CREATE TRIGGER IF NOT EXISTS xp_ledger_append_only BEFORE UPDATE ON xp_ledger
         BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
 )
+# The same for PostgreSQL. What SQLite's own tables tell of the last number is in `xp_issued`,
+# and the postings of `postings` stand for FTS5.
+POSTGRES_DDL = (
+    """CREATE TABLE IF NOT EXISTS xp_posting (word TEXT COLLATE "C" NOT NULL,
+        pack_row BIGINT NOT NULL, frequency DOUBLE PRECISION NOT NULL,
+        PRIMARY KEY (word, pack_row) INCLUDE (frequency))""",
+    "CREATE INDEX IF NOT EXISTS xp_posting_pack ON xp_posting (pack_row)",
+    "CREATE TABLE IF NOT EXISTS xp_text (pack_row BIGINT PRIMARY KEY, words BIGINT NOT NULL)",
+    'CREATE TABLE IF NOT EXISTS xp_issued (name TEXT COLLATE "C" PRIMARY KEY, seq BIGINT NOT NULL)',
+    """CREATE OR REPLACE FUNCTION xp_refused() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION '%', TG_ARGV[0] USING ERRCODE = 'integrity_constraint_violation';
+        END $$""",
+    """CREATE OR REPLACE FUNCTION xp_pack_gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        DELETE FROM xp_posting WHERE pack_row = OLD.row_id;
+        DELETE FROM xp_text WHERE pack_row = OLD.row_id;
+        DELETE FROM xp_vector WHERE pack_row = OLD.row_id;
+        DELETE FROM xp_outbox WHERE pack_row = OLD.row_id;
+        RETURN NULL; END $$""",
+    """CREATE OR REPLACE FUNCTION xp_ledger_issued() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO xp_issued VALUES ('xp_ledger', NEW.seq)
+        ON CONFLICT (name) DO UPDATE SET seq = greatest(xp_issued.seq, excluded.seq);
+        RETURN NULL; END $$""",
+    """CREATE OR REPLACE TRIGGER xp_pack_removed AFTER DELETE ON xp_pack
+        FOR EACH ROW EXECUTE FUNCTION xp_pack_gone()""",
+    f"""CREATE OR REPLACE TRIGGER xp_pack_immutable
+        BEFORE UPDATE OF {", ".join(_GUARDED)} ON xp_pack
+        FOR EACH ROW EXECUTE FUNCTION xp_refused('a revision of a pack is immutable')""",
+    """CREATE OR REPLACE TRIGGER xp_step_immutable BEFORE UPDATE ON xp_step
+        FOR EACH ROW EXECUTE FUNCTION xp_refused('a recorded step is immutable')""",
+    """CREATE OR REPLACE TRIGGER xp_ledger_append_only BEFORE UPDATE ON xp_ledger
+        FOR EACH ROW EXECUTE FUNCTION xp_refused('the ledger is append-only')""",
+    """CREATE OR REPLACE TRIGGER xp_ledger_numbered AFTER INSERT ON xp_ledger
+        FOR EACH ROW EXECUTE FUNCTION xp_ledger_issued()""",
+)
 OPTIMIZE_TEXT = ("INSERT INTO xp_fts (xp_fts) VALUES ('optimize')",)
 
 REBUILD_TEXT = (

@@ -60,10 +60,11 @@ def cleaned(value: Any) -> Any:
     """`value` with what canonical JSON cannot say put into words it can.
 
     Whole numbers beyond 2**53 become text, NaN and infinities null, and half
-    characters (lone surrogates) the replacement character.
+    characters (lone surrogates) and the character 0 the replacement character.
     """
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        whole = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return whole.replace("\0", "\ufffd")
     if isinstance(value, Mapping):
         return {cleaned(str(key)): cleaned(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -20,11 +20,12 @@ from .contradictions import contradicting
 from .floor import Floor
 from .hits import Candidate, Fate, Hit, Reasons
 from .index import Vectors
-from .recall import Arms, Term, words
+from .recall import Arms, Term
 from .scope import Scope, marks, trust_of
 from .tables import PACK_COLUMNS, Pack, from_row, moment
 from .trust import TrustRule
 from .vectors import VectorCache
+from .words import words
 
 K = 60
 _FEW = 16

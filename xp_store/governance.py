@@ -56,6 +56,20 @@ _METHOD = (
 )
 
 
+_SERVER_METHOD = (
+    "rows of the closure deleted in one transaction",
+    "counters, trust and derived packs made anew from what is left",
+    "every table of this role rewritten by VACUUM FULL, so that no dead row is left in them",
+    "vector index built anew in a new folder, the old one removed, unused parts zeroed",
+    "every text and vector column of the tables asked for what was deleted",
+)
+_SERVER_NOTES = (
+    "the server's write-ahead log (pg_wal), its archive, its replicas, backups and logs are not"
+    " reached: what they hold ends with their own retention",
+    "blocks that the rewrite gave back to the file system were not overwritten",
+)
+
+
 class Recall(Protocol):
     """What the probes ask: a recall for one tenant."""
 
@@ -317,7 +331,9 @@ class Governance:
         await self._purge_index()
         after = await self._database.read(lambda connection: utility(connection, tenant))
         probes = await self._probe(forgotten.traces, tenant)
-        await self._database.compact(OPTIMIZE_TEXT)
+        await self._database.compact(
+            OPTIMIZE_TEXT if self._database.dialect.engine == "sqlite" else ()
+        )
         residue, digest, rebuilt = await self._prove(forgotten.traces, tenant, also_scan)
         return await self._certify(
             selector,
@@ -355,9 +371,9 @@ class Governance:
     async def _prove(
         self, traces: Traces, tenant: str, also_scan: Sequence[Path]
     ) -> tuple[Residue, str, str]:
-        files = await anyio.to_thread.run_sync(
-            files_of, self._database.name, self._index, tuple(also_scan)
-        )
+        file = self._database.file
+        store = ":memory:" if file is None else str(file)
+        files = await anyio.to_thread.run_sync(files_of, store, self._index, tuple(also_scan))
 
         def read(connection: Connection) -> tuple[Residue, str, str]:
             return (
@@ -403,6 +419,7 @@ class Governance:
             "copies that were made before (backups, exports, other machines) are not reached",
             "what the medium itself keeps of overwritten blocks is not reached",
             "the memory of processes that still run is not reached; it ends with them",
+            *(() if self._database.dialect.engine == "sqlite" else _SERVER_NOTES),
         ]
         return ForgetCertificate(
             request_id=request,
@@ -416,7 +433,7 @@ class Governance:
             tasks=len(forgotten.tasks),
             requested_at=instant(requested),
             completed_at=instant(self._clock()),
-            method=list(_METHOD),
+            method=list(_METHOD if self._database.dialect.engine == "sqlite" else _SERVER_METHOD),
             traces=forgotten.traces.count,
             files=residue.files,
             bytes_read=residue.bytes_read,

@@ -68,6 +68,10 @@ _INSERT = (
     f"INSERT INTO xp_ledger ({', '.join(_FIELDS)}, hash)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_ISSUED = {
+    "sqlite": "SELECT seq FROM sqlite_sequence WHERE name = 'xp_ledger'",
+    "postgresql": "SELECT seq FROM xp_issued WHERE name = 'xp_ledger'",
+}
 _LAST = "SELECT seq, hash FROM xp_ledger ORDER BY seq DESC LIMIT 1"
 
 
@@ -85,6 +89,11 @@ class LedgerReport:
         return not self.problems
 
 
+def hold_ledger(connection: Connection) -> None:
+    """Let no other process change packs until the commit; before what is changed is read."""
+    connection.hold("ledger")
+
+
 def append_entry(
     connection: Connection,
     *,
@@ -100,6 +109,7 @@ def append_entry(
     evidence: str | None = None,
 ) -> str:
     """Append an entry inside the caller's transaction; returns its hash."""
+    hold_ledger(connection)
     last = connection.execute(_LAST).fetchone()
     seq, prev_hash = (1, GENESIS) if last is None else (last[0] + 1, last[1])
     values = (
@@ -140,9 +150,7 @@ def chain_problems(connection: Connection) -> tuple[int, str, list[str]]:
         if _hash(row[:-1]) != found:
             problems.append(f"entry {seq} was altered after it was written")
         expected_seq, previous = seq + 1, found
-    issued = connection.execute(
-        "SELECT seq FROM sqlite_sequence WHERE name = 'xp_ledger'"
-    ).fetchone()
+    issued = connection.execute(_ISSUED[connection.dialect.engine]).fetchone()
     if issued is not None and issued[0] >= expected_seq:
         problems.append(f"entries {expected_seq} to {issued[0]} are missing at the end")
     return count, previous, problems

@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 import numpy as np
 
+from . import postings
 from .connection import Connection
 from .crash_points import crash_point
 from .database import Database
@@ -265,11 +266,11 @@ def _waiting_count(connection: Connection) -> int:
 
 def _waiting(connection: Connection, model: str) -> list[_Waiting]:
     rows = connection.execute(
-        "SELECT o.seq, p.row_id, p.tenant, p.id, substr(p.goal || char(10) || p.situation, 1, ?),"
-        " v.vector FROM xp_outbox o JOIN xp_pack p ON p.row_id = o.pack_row"
+        "SELECT o.seq, p.row_id, p.tenant, p.id, substr(p.goal || ? || p.situation, 1,"
+        f" {_TEXT_LIMIT}), v.vector FROM xp_outbox o JOIN xp_pack p ON p.row_id = o.pack_row"
         " LEFT JOIN xp_vector v ON v.pack_row = p.row_id AND v.model = ?"
         " ORDER BY o.seq LIMIT ?",
-        (_TEXT_LIMIT, model, _BATCH),
+        ("\n", model, _BATCH),
     )
     return [_Waiting(*row) for row in rows]
 
@@ -306,8 +307,11 @@ def _queue_unknown(connection: Connection, tenant: str, known: set[str]) -> None
 
 
 def _queue_all(connection: Connection) -> int:
-    for statement in REBUILD_TEXT:
-        connection.execute(statement)
+    if connection.dialect.engine == "sqlite":
+        for statement in REBUILD_TEXT:
+            connection.execute(statement)
+    else:
+        postings.rebuild(connection)
     connection.execute("DELETE FROM xp_outbox")
     return connection.execute(
         "INSERT INTO xp_outbox (pack_row, tenant)"

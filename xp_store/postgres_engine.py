@@ -48,6 +48,8 @@ _SESSION = (
     "SET idle_in_transaction_session_timeout = '60s'",
     "SET client_min_messages = 'error'",
 )
+# An advisory lock of this store: of its schema, under a name.
+_LOCK = "hashtextextended('repertory ' || current_schema() || ' ' || ?::text, 0)"
 _WRITERS = (
     'CREATE TABLE IF NOT EXISTS repertory_writer (id TEXT COLLATE "C" PRIMARY KEY,'
     " batch BIGINT NOT NULL, at DOUBLE PRECISION NOT NULL) WITH (fillfactor = 50)"
@@ -67,6 +69,9 @@ class PostgresSql:
 
     def unindexed(self, where: str) -> str:
         return where
+
+    def json_text(self, column: str, name: str) -> str:
+        return f"({column}::json ->> '{name}')"
 
     def has_table(self, connection: Connection, name: str) -> bool:
         return connection.execute("SELECT to_regclass(?)", (name,)).fetchone()[0] is not None
@@ -89,7 +94,7 @@ class PostgresConnection:
         return cursor
 
     def hold(self, name: str) -> None:
-        self.execute("SELECT pg_advisory_xact_lock(?)", (lock_number(name),))
+        self.execute(f"SELECT pg_advisory_xact_lock({_LOCK})", (name,))
 
     def notify(self, channel: str, payload: str = "") -> None:
         self.execute("SELECT pg_notify(?, ?)", (CHANNEL, json.dumps([channel, payload])))
@@ -98,6 +103,8 @@ class PostgresConnection:
 @lru_cache(maxsize=2048)
 def translated_marks(sql: str) -> str:
     """`?` and `?2` as PostgreSQL's `$1` and `$2`; what stands in quotes stays."""
+    # A list of nothing, which SQLite can be asked for.
+    sql = sql.replace(" NOT IN ()", " <> ALL('{}')").replace(" IN ()", " = ANY('{}')")
     parts: list[str] = []
     number = 0
     place = 0
@@ -119,11 +126,6 @@ def translated_marks(sql: str) -> str:
         number = int(sql[digits:place]) if place > digits else number + 1
         parts.append(f"${number}")
     return "".join(parts)
-
-
-def lock_number(name: str) -> int:
-    """The advisory lock that a name stands for: 63 bits of its SHA-256, apart from others' locks."""
-    return int.from_bytes(sha256(f"repertory\0{name}".encode()).digest()[:8], "big") >> 1
 
 
 def _driver() -> Any:
@@ -197,12 +199,18 @@ def _check(raw: "psycopg.Connection[Any]", name: str) -> None:
 
 def _adapt(raw: "psycopg.Connection[Any]") -> None:
     """Send values as SQLite keeps them: numbers of one width, booleans as numbers."""
-    from psycopg.types.numeric import Int8Dumper
+    from psycopg.types.numeric import Int8Dumper, NumericLoader
     from psycopg.types.string import StrDumperUnknown
 
     class Number(Int8Dumper):
         def dump(self, obj: Any) -> Any:
             return str(int(obj)).encode()
+
+    class Sum(NumericLoader):
+        def load(self, data: Any) -> Any:
+            # Sums of whole numbers are exact and whole, as SQLite's are.
+            found = super().load(data)
+            return int(found) if found == found.to_integral_value() else float(found)
 
     class Text(StrDumperUnknown):
         def dump(self, obj: str) -> Any:
@@ -212,6 +220,7 @@ def _adapt(raw: "psycopg.Connection[Any]") -> None:
     raw.adapters.register_dumper(int, Number)
     raw.adapters.register_dumper(bool, Number)
     raw.adapters.register_dumper(str, Text)
+    raw.adapters.register_loader("numeric", Sum)
 
 
 def _unreachable(error: Exception, name: str) -> StoreError:
@@ -299,11 +308,15 @@ class PostgresDatabase(Database):
                 kept = raw.execute("SHOW synchronous_commit").fetchone()
                 if local == "local" or kept in (("off",), ("local",)):
                     raw.execute(f"SET synchronous_commit = {local}".encode())
-            raw.execute("SELECT pg_advisory_lock($1)", (lock_number("schema"),))
+            raw.execute(
+                f"SELECT pg_advisory_lock({_LOCK})".replace("?", "$1").encode(), ("schema",)
+            )
             try:
                 raw.execute(_WRITERS.encode())
             finally:
-                raw.execute("SELECT pg_advisory_unlock($1)", (lock_number("schema"),))
+                raw.execute(
+                    f"SELECT pg_advisory_unlock({_LOCK})".replace("?", "$1").encode(), ("schema",)
+                )
             raw.execute(
                 "DELETE FROM repertory_writer WHERE at < $1", (time() - _OLD_WRITER_SECONDS,)
             )
@@ -596,9 +609,14 @@ class PostgresOwner:
         self._raw = plain_connection(conninfo, name)
         self.pid: int | None = None
         try:
-            number = lock_number(what)
-            taken = self._raw.execute("SELECT pg_try_advisory_lock($1)", (number,)).fetchone()
-            self.owned = bool(taken and taken[0])
+            told = self._raw.execute(
+                f"SELECT l, pg_try_advisory_lock(l) FROM (SELECT {_LOCK} AS l) AS lock".replace(
+                    "?", "$1"
+                ).encode(),
+                (what,),
+            ).fetchone()
+            assert told is not None, "a SELECT without FROM has one row"
+            number, self.owned = int(told[0]) % 2**64, bool(told[1])
             if not self.owned:
                 self.pid = _owner(self._raw, number)
         except BaseException:

@@ -6,8 +6,6 @@ beside the rows, exact while the filtered set is small; what happens when it is 
 `finder`'s. How the arms are joined is `fusion`'s.
 """
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +16,7 @@ from .connection import Connection
 from .index import Vectors
 from .scope import Rows, Scope
 from .vectors import VectorCache
+from .words import words
 
 ARM_LIMIT = 50
 EXACT_LIMIT = 25_000
@@ -96,7 +95,6 @@ _JOINING = frozenset(
         "your",
     ]
 )
-_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +121,6 @@ class Arms:
     rows: Rows
     text: dict[int, float]
     cosines: dict[int, float] | None
-
-
-def words(text: str) -> list[str]:
-    """The words of a text as FTS5's unicode61 sees them: folded, without diacritics, once each."""
-    if not text.isascii():
-        spread = unicodedata.normalize("NFKD", text)
-        text = "".join(each for each in spread if not unicodedata.combining(each))
-    return list(dict.fromkeys(_WORD.findall(text.lower())))
 
 
 def terms_of(

@@ -14,12 +14,13 @@ from typing import Any
 
 import orjson
 
+from . import postings
 from .connection import Connection
 from .digests import Clock, as_json, cleaned, digest_of, instant, pack_id, utc_now
 from .drafts import UNRELATED, PackDraft, PackRef, Rights, StepDraft
 from .errors import DraftInvalidError, PackForgottenError, PackNotFoundError, RightsError
 from .evidence import count_use, move_trust, write_verdicts
-from .ledger import CONTENT, JSON_CONTENT, append_entry, content_digest
+from .ledger import CONTENT, JSON_CONTENT, append_entry, content_digest, hold_ledger
 from .reuse import count_recalls
 from .rights import checked, inherit, key_of, rights_of, shared
 from .trust import TrustRule
@@ -91,6 +92,7 @@ def pack_rows(
     first = _prepare(draft, clock(), salted)
 
     def write(connection: Connection) -> PackRef:
+        hold_ledger(connection)
         rights = inherit(draft.rights, _parents_rights(connection, draft))
         prepared = first
         if rights != first.rights:
@@ -114,6 +116,9 @@ def _write(
             *(prepared.salt, key, wire["retain_until"]),
         ),
     ).fetchone()
+    if connection.dialect.engine == "postgresql":
+        held = dict(zip(CONTENT, prepared.content, strict=True))
+        postings.write(connection, row, held["goal"], held["situation"], held["why"])
     connection.executemany(_INSERT_STEP, [(ref.id, ref.rev, *values) for values in prepared.steps])
     connection.execute(_INSERT_RIGHTS, (draft.tenant, key, as_json(shared(wire))))
     if rights.subjects:
@@ -227,6 +232,8 @@ def _rows_of(draft: PackDraft, now: datetime, salt: str) -> _Prepared:
     for seq, step in enumerate(draft.steps):
         fields = step_content(step, seq)
         action, alternatives = as_json(step.action), as_json(step.alternatives)
+        if "\0" in step.state or "\0" in step.observation:
+            raise ValueError("a text holds the character 0, which PostgreSQL cannot keep")
         size += len(action) + len(alternatives) + len(step.state) + len(step.observation)
         # The columns' order is the table's: seq, digest, then the content as it stands.
         steps.append(
@@ -244,6 +251,8 @@ def _rows_of(draft: PackDraft, now: datetime, salt: str) -> _Prepared:
                 alternatives,
             )
         )
+    if "\0" in draft.goal or "\0" in draft.situation:
+        raise ValueError("a text holds the character 0, which PostgreSQL cannot keep")
     content = _content(draft, now, [values[1] for values in steps])
     digest = content_digest(content, salt)
     columns = tuple(

@@ -13,8 +13,9 @@ from typing import Any
 
 import orjson
 
+from . import fts5, postings
 from .connection import Connection
-from .recall import words
+from .words import words
 
 _PIECE = 32
 _SHORTEST = 10
@@ -110,6 +111,8 @@ def files_of(store: str, index: Path | None, also: Sequence[Path] = ()) -> list[
 
 def scan(connection: Connection, traces: Traces, files: Sequence[Path]) -> Residue:
     """Read `files` through for `traces`, and ask the tables about whatever is found; blocking."""
+    if connection.dialect.engine == "postgresql":
+        return _scan_tables(connection, traces)
     forms: dict[bytes, str] = {}
     for text in (*traces.texts, *traces.names):
         for form in _forms(text):
@@ -135,10 +138,25 @@ def scan(connection: Connection, traces: Traces, files: Sequence[Path]) -> Resid
                 kept[path.name] = kept.get(path.name, 0) + count
                 continue
             found[path.name] = found.get(path.name, 0) + count
-    lost = _lost_terms(connection, traces.terms)
+    lost = fts5.lost(connection, traces.terms)
     if lost:
         found["words of the text index"] = lost
     return Residue(len(files), read, found, kept)
+
+
+def _scan_tables(connection: Connection, traces: Traces) -> Residue:
+    """Ask every table of a server's database, whose files are not ours to read."""
+    found = {f"the name {name!r}": 1 for name in traces.names if _stands(connection, name)}
+    kept = sum(_stands(connection, text) for text in traces.texts)
+    kept += sum(_vector_stands(connection, piece) for piece in traces.vectors)
+    lost = postings.lost(connection, traces.terms)
+    if lost:
+        found["words of the text index"] = lost
+    tables, size = connection.execute(
+        "SELECT count(*), coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c"
+        " WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace"
+    ).fetchone()
+    return Residue(tables, size, found, {"tables": kept} if kept else {})
 
 
 def _forms(text: str) -> set[bytes]:
@@ -174,8 +192,9 @@ def _stands(connection: Connection, text: str) -> bool:
     twice = json.dumps(text)[1:-1]
     for table, columns in _text_columns(connection):
         told = " OR ".join(
-            f"instr({column}, ?1) OR instr({column}, ?2) OR instr({column}, ?3)"
+            connection.dialect.holds(column, mark)
             for column in columns
+            for mark in ("?1", "?2", "?3")
         )
         if connection.execute(
             f"SELECT 1 FROM {table} WHERE {told} LIMIT 1", (text, quoted, twice)
@@ -185,6 +204,13 @@ def _stands(connection: Connection, text: str) -> bool:
 
 
 def _text_columns(connection: Connection) -> Iterator[tuple[str, list[str]]]:
+    if connection.dialect.engine == "postgresql":
+        yield from connection.execute(
+            "SELECT quote_ident(table_name), array_agg(quote_ident(column_name))"
+            " FROM information_schema.columns WHERE table_schema = current_schema()"
+            " AND data_type = 'text' GROUP BY table_name"
+        ).fetchall()
+        return
     tables = connection.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'xp_fts%'"
         " AND name NOT LIKE 'sqlite_%'"
@@ -202,19 +228,7 @@ def _text_columns(connection: Connection) -> Iterator[tuple[str, list[str]]]:
 def _vector_stands(connection: Connection, piece: bytes) -> bool:
     return (
         connection.execute(
-            "SELECT 1 FROM xp_vector WHERE substr(vector, 1, ?) = ? LIMIT 1", (len(piece), piece)
+            f"SELECT 1 FROM xp_vector WHERE substr(vector, 1, {len(piece)}) = ? LIMIT 1", (piece,)
         ).fetchone()
         is not None
     )
-
-
-def _lost_terms(connection: Connection, terms: Sequence[str]) -> int:
-    """How often the text index says a word of a pack that is no more."""
-    lost = 0
-    for term in terms:
-        lost += connection.execute(
-            "SELECT count(*) FROM xp_fts WHERE xp_fts MATCH ?"
-            " AND rowid NOT IN (SELECT row_id FROM xp_pack)",
-            (f'"{term}"',),
-        ).fetchone()[0]
-    return lost

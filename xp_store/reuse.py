@@ -19,10 +19,10 @@ from .evidence import count_use
 _Z = 1.959964
 # The newest task of the other arm that asked the same and was decided.
 _OTHER = (
-    "SELECT json_extract(o.outcome, '$.verdict') FROM xp_use u JOIN xp_pack o ON o.digest = u.by"
+    "SELECT {verdict} FROM xp_use u JOIN xp_pack o ON o.digest = u.by"
     " JOIN xp_pack e ON e.digest = ? WHERE u.pack_id = ? AND u.tenant = ? AND u.kind = ?"
     " AND o.goal = e.goal AND o.situation = e.situation AND o.family = e.family"
-    " AND json_extract(o.outcome, '$.verdict') IN ('pass', 'fail')"
+    " AND {verdict} IN ('pass', 'fail')"
     " ORDER BY u.row_id DESC LIMIT 1"
 )
 _COUNTS = (
@@ -31,11 +31,12 @@ _COUNTS = (
 )
 # The arm of a task: any pack withheld from it puts it into the one without.
 _ARMS = (
-    "SELECT family, without, sum(verdict = 'pass'), count(*) FROM ("
-    "SELECT t.family, max(u.kind = 'withheld') AS without,"
-    " json_extract(t.outcome, '$.verdict') AS verdict"
+    "SELECT family, without, count(CASE WHEN verdict = 'pass' THEN 1 END), count(*) FROM ("
+    "SELECT t.family, max(CASE WHEN u.kind = 'withheld' THEN 1 ELSE 0 END) AS without,"
+    " {verdict} AS verdict"
     " FROM xp_use u JOIN xp_pack t ON t.digest = u.by"
-    " WHERE u.tenant = ? AND u.kind IN ('recalled', 'withheld') {family} GROUP BY t.digest)"
+    " WHERE u.tenant = ? AND u.kind IN ('recalled', 'withheld') {family}"
+    " GROUP BY t.digest, t.family, t.outcome) AS arm"
     " WHERE verdict IN ('pass', 'fail') GROUP BY family, without"
 )
 _WITHHELD = (
@@ -114,7 +115,10 @@ def _compare(
     if draft.outcome.verdict == "unknown":
         return
     other = "withheld" if kind == "recalled" else "recalled"
-    found = connection.execute(_OTHER, (ref.digest, pack, draft.tenant, other)).fetchone()
+    found = connection.execute(
+        _OTHER.format(verdict=connection.dialect.json_text("o.outcome", "verdict")),
+        (ref.digest, pack, draft.tenant, other),
+    ).fetchone()
     if found is None or found[0] == draft.outcome.verdict:
         return
     with_packs = draft.outcome.verdict if kind == "recalled" else found[0]
@@ -126,9 +130,11 @@ def reuse_of(connection: Connection, tenant: str, family: str | None) -> list[Re
     """What became of a tenant's packs, by family."""
     values: Sequence[str] = (tenant,) if family is None else (tenant, family)
 
+    verdict = connection.dialect.json_text("t.outcome", "verdict")
+
     def asked(sql: str, column: str) -> list[tuple[Any, ...]]:
         clause = "" if family is None else f"AND {column} = ?"
-        return connection.execute(sql.format(family=clause), values).fetchall()
+        return connection.execute(sql.format(family=clause, verdict=verdict), values).fetchall()
 
     arms: dict[tuple[str, int], Share] = {
         (name, without): Share(passed, tasks)

@@ -18,6 +18,7 @@ from .tables import moment
 from .trust import TrustRule
 
 Rows = NDArray[np.int64]
+_EVERY = 2**62
 RECALL = Request("recall")
 """Nobody in particular, for nothing named."""
 AS_USUAL = TrustRule()
@@ -97,8 +98,8 @@ def rows_within(connection: Connection, scope: Scope, limit: int) -> Rows:
     where, values = scope.where()
     # One text instead of a tuple for each row: half the time at 10,000 rows.
     told = connection.execute(
-        f"SELECT {connection.dialect.joined('row_id')} FROM (SELECT p.row_id FROM xp_pack p WHERE {where} LIMIT ?)",
-        (*values, limit),
+        f"SELECT {connection.dialect.joined('row_id')} FROM (SELECT p.row_id FROM xp_pack p WHERE {where} LIMIT ?) AS scoped",
+        (*values, _EVERY if limit < 0 else limit),
     ).fetchone()[0]
     if told is None:
         return np.empty(0, dtype=np.int64)

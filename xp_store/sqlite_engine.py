@@ -40,6 +40,9 @@ class SqliteSql:
         # A sign keeps it off the filter's index; it would walk a whole tenant for a few packs.
         return where.replace("p.", "+p.")
 
+    def json_text(self, column: str, name: str) -> str:
+        return f"json_extract({column}, '$.{name}')"
+
     def has_table(self, connection: Connection, name: str) -> bool:
         found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,))
         return found.fetchone() is not None

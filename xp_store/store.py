@@ -19,7 +19,7 @@ from .admission import AdmissionStatus, admission_rows
 from .checks import CheckSpec, Verdict
 from .connection import Connection
 from .database import Database, Durability
-from .ddl import EXTRA_DDL
+from .ddl import EXTRA_DDL, POSTGRES_DDL
 from .derivation import DERIVATIONS, Derivation
 from .digests import Clock, instant, utc_now
 from .drafts import PackDraft, PackRef
@@ -500,7 +500,10 @@ async def open_pack_store(
     Raises:
         StoreOwnedError: Another process owns the index's folder.
     """
-    await database.ensure(metadata, EXTRA_DDL, upgrade)
+    if database.dialect.engine == "sqlite":
+        await database.ensure(metadata, EXTRA_DDL, upgrade)
+    else:
+        await database.ensure(metadata, POSTGRES_DDL)
     folder = Path(index) if isinstance(index, (str, Path)) else None
     held = ChromaIndex(folder) if folder is not None else index
     assert not isinstance(held, (str, Path))

@@ -125,7 +125,7 @@ async def test_a_report_that_could_not_be_stored_is_told_by_the_next_write(tmp_p
 
 async def test_a_follower_misses_nothing_that_was_committed_late(postgres: Cluster) -> None:
     """Ours: what began before and was committed after its neighbor is told by the next question."""
-    url = postgres.new_database()
+    url = postgres.new_store()
     async with _accepted(url) as (journal, record):
         late = await anyio.to_thread.run_sync(plain_connection, conninfo_of(url), "late")
         mark, _ = await journal.changed_since(-1)

@@ -27,6 +27,7 @@ from repertory.xp_store import (
 from repertory.xp_store.ddl import EXTRA_DDL
 from repertory.xp_store.sqlite_engine import SqliteConnection, connect
 from repertory.xp_store.tables import metadata
+from tests.cluster import Cluster
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 OpenStore = Callable[..., AbstractAsyncContextManager[PackStore]]
@@ -96,10 +97,24 @@ def connection() -> Iterator[SqliteConnection]:
     opened.close()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Ask of both engines what a test that is marked so asks of a store."""
+    marked = metafunc.definition.get_closest_marker("both_engines")
+    if marked and "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    """A real file."""
-    async with open_database(f"sqlite:///{tmp_path}/store.db") as opened:
+async def database(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Database]:
+    """A real file; a real server's database too for the tests marked `both_engines`."""
+    url = f"sqlite:///{tmp_path}/store.db"
+    if getattr(request, "param", "sqlite") == "postgresql":
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        cluster: Cluster = request.getfixturevalue("postgres")
+        url = cluster.new_store()
+    async with open_database(url) as opened:
         yield opened
 
 

@@ -53,6 +53,7 @@ def replaying(with_packs: Sequence[bool], without: Sequence[bool], tokens: int =
     return replay
 
 
+@pytest.mark.both_engines
 @claim("dmm:release")
 async def test_what_must_be_reached_is_in_the_ledger_before_anything_is_tried(
     trusting: PackStore, make_draft: MakeDraft
@@ -78,6 +79,7 @@ async def test_what_must_be_reached_is_in_the_ledger_before_anything_is_tried(
     assert (await trusting.verify_ledger()).intact
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize(
     ("replay", "reason"),
     [
@@ -105,6 +107,7 @@ async def test_a_change_that_falls_short_is_refused_with_its_figures(
     assert (await trusting.get(pack.id)).status == "candidate"
 
 
+@pytest.mark.both_engines
 @claim("dmm:release")
 async def test_what_was_promoted_is_taken_back_with_everything_that_came_of_it(
     open_store: OpenStore, make_draft: MakeDraft, sums: CheckSpec
@@ -154,6 +157,7 @@ async def plant(store: PackStore, make_draft: MakeDraft, count: int) -> list[Pac
     ]
 
 
+@pytest.mark.both_engines
 async def test_fifty_planted_fakes_never_become_stable_and_one_command_removes_them(
     trusting: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -182,6 +186,7 @@ async def test_fifty_planted_fakes_never_become_stable_and_one_command_removes_t
     assert (await store.verify_ledger()).intact
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -202,6 +207,7 @@ async def test_what_may_never_be_promoted_is_refused_before_any_replay(
     assert await trusting.govern.changes(tenant="default") == []
 
 
+@pytest.mark.both_engines
 async def test_a_pack_whose_check_failed_is_not_trusted_enough(
     trusting: PackStore, make_draft: MakeDraft, sums: CheckSpec
 ) -> None:
@@ -214,6 +220,7 @@ async def test_a_pack_whose_check_failed_is_not_trusted_enough(
         )
 
 
+@pytest.mark.both_engines
 async def test_one_pack_can_be_quarantined_and_let_be_a_candidate_again(
     store: PackStore, make_draft: MakeDraft
 ) -> None:

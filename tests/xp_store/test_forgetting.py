@@ -162,6 +162,7 @@ def consequences(deeds: list[Deed], forgotten: int) -> tuple[set[int], set[int]]
     return gone, derived
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("seed", range(12))
 @claim("dmm:forget")
 async def test_a_store_after_a_forget_equals_one_that_never_held_it(
@@ -217,6 +218,7 @@ async def plant(store: PackStore, make_draft: MakeDraft) -> PackRef:
     return ref
 
 
+@pytest.mark.both_engines
 @claim("dmm:forget")
 async def test_no_byte_is_left_in_any_file(tmp_path: Path, make_draft: MakeDraft) -> None:
     """Paper: DMM-Gov; after plain deletes the text and the vector stay in the files."""
@@ -246,6 +248,7 @@ async def test_no_byte_is_left_in_any_file(tmp_path: Path, make_draft: MakeDraft
         assert (await store.verify_ledger()).intact
 
 
+@pytest.mark.both_engines
 async def test_residue_is_found_where_there_is_some(tmp_path: Path, make_draft: MakeDraft) -> None:
     """Ours: a scan that finds nothing must be able to find something."""
     log = tmp_path / "network.log"
@@ -260,6 +263,7 @@ async def test_residue_is_found_where_there_is_some(tmp_path: Path, make_draft: 
     assert set(certificate.residue_scan) == {"network.log"}
 
 
+@pytest.mark.both_engines
 async def test_a_certificate_is_signed_and_any_change_breaks_it(
     store: PackStore, make_draft: MakeDraft, tmp_path: Path
 ) -> None:
@@ -281,6 +285,7 @@ async def test_a_certificate_is_signed_and_any_change_breaks_it(
         await anyio.to_thread.run_sync(read_certificate, Path(__file__))
 
 
+@pytest.mark.both_engines
 async def test_packs_are_meant_by_person_source_time_and_text(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -309,6 +314,7 @@ async def test_packs_are_meant_by_person_source_time_and_text(
             await store.govern.forget(Selector(source="stranger"), tenant="default", actor="x")
 
 
+@pytest.mark.both_engines
 async def test_what_rests_on_a_forgotten_pack_is_not_recorded(
     store: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -320,6 +326,7 @@ async def test_what_rests_on_a_forgotten_pack_is_not_recorded(
     assert await store.count() == 0
 
 
+@pytest.mark.both_engines
 async def test_another_tenants_packs_stay(store: PackStore, make_draft: MakeDraft) -> None:
     """Ours: a forget is one tenant's."""
     mine = await store.record(make_draft())

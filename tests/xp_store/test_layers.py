@@ -14,6 +14,7 @@ MakeDraft = Callable[..., PackDraft]
 OpenStore = Callable[..., AbstractAsyncContextManager[PackStore]]
 
 
+@pytest.mark.both_engines
 async def test_a_pack_moves_up_as_a_new_revision_that_keeps_its_trust(
     open_store: OpenStore, make_draft: MakeDraft, sums: CheckSpec
 ) -> None:
@@ -39,6 +40,7 @@ async def test_a_pack_moves_up_as_a_new_revision_that_keeps_its_trust(
         assert report.intact, report.problems
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("source", ["simulated", "generated"])
 async def test_what_never_happened_does_not_move_up(
     store: PackStore, make_draft: MakeDraft, source: str

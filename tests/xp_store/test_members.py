@@ -37,6 +37,7 @@ deeds = st.lists(
 )
 
 
+@pytest.mark.both_engines
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -40,7 +40,7 @@ from repertory.xp_store import (
     open_pack_store,
 )
 from repertory.xp_store.bm25 import Frequencies, fits
-from repertory.xp_store.recall import words
+from repertory.xp_store.words import words
 from tests.claims import claim
 
 ADMITTED = Gates(True, True, True, 1.0, 12)
@@ -99,6 +99,7 @@ def standing(connection: Connection, pack: str, status: str) -> None:
     connection.execute("UPDATE xp_pack SET status = ? WHERE id = ?", (status, pack))
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("exact_limit", [1000, 0], ids=["exact", "index"])
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -132,6 +133,7 @@ async def test_exactly_what_may_be_found_is_found(
             assert {hit.pack.id for hit in hits} == expected
 
 
+@pytest.mark.both_engines
 async def test_another_tenants_packs_are_found_by_nothing(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -146,6 +148,7 @@ async def test_another_tenants_packs_are_found_by_nothing(
         assert await store.mark_used([theirs.id], tenant="mine") == 0
 
 
+@pytest.mark.both_engines
 async def test_a_hit_says_why_it_was_found(open_store: OpenStore, make_draft: MakeDraft) -> None:
     """Ours: ranks in both arms, the words, the likeness, trust and validity."""
     async with open_store() as store:
@@ -172,6 +175,7 @@ async def test_a_hit_says_why_it_was_found(open_store: OpenStore, make_draft: Ma
     assert again.wire() == best.wire()
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize(
     "query", ["zebra quantum origami", "", "   ", "!?*()\"'", "AND OR NOT", "NEAR(a b)", "goal:x"]
 )
@@ -185,6 +189,7 @@ async def test_recall_may_return_nothing(
         assert await store.recall(query) == []
 
 
+@pytest.mark.both_engines
 async def test_trust_decides_between_packs_that_fit_alike(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -201,6 +206,7 @@ async def test_trust_decides_between_packs_that_fit_alike(
     assert hits[0].reasons.trust > hits[1].reasons.trust
 
 
+@pytest.mark.both_engines
 async def test_claims_are_searched_too_and_diacritics_do_not_matter(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -213,6 +219,7 @@ async def test_claims_are_searched_too_and_diacritics_do_not_matter(
     assert set(hits[0].reasons.matched) == {"cafe", "zurich"}
 
 
+@pytest.mark.both_engines
 async def test_very_common_words_do_not_lead_the_search(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -224,6 +231,7 @@ async def test_very_common_words_do_not_lead_the_search(
     assert [hit.pack.goal for hit in hits if hit.reasons.text_rank] == ["invoice of vendor77"]
 
 
+@pytest.mark.both_engines
 async def test_what_other_tenants_hold_bears_on_no_answer(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -282,6 +290,7 @@ async def test_ranks_by_words_are_those_of_sqlite_where_there_is_one_tenant(
     assert fit.tolist() == pytest.approx([score for _, score in theirs], rel=1e-6)
 
 
+@pytest.mark.both_engines
 async def test_a_small_score_can_be_refused(open_store: OpenStore, make_draft: MakeDraft) -> None:
     """Ours: the caller may ask for the best alone."""
     async with open_store(floor=ANYTHING) as store:
@@ -293,6 +302,7 @@ async def test_a_small_score_can_be_refused(open_store: OpenStore, make_draft: M
         assert len(await store.recall("invoice of Acme", limit=2)) == 2
 
 
+@pytest.mark.both_engines
 async def test_an_answer_keeps_within_its_budget_and_says_what_it_left(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -308,6 +318,7 @@ async def test_an_answer_keeps_within_its_budget_and_says_what_it_left(
         assert await store.recall("post the invoice of Acme", tokens=1) == []
 
 
+@pytest.mark.both_engines
 async def test_one_story_told_often_does_not_fill_the_answer(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -325,6 +336,7 @@ async def test_one_story_told_often_does_not_fill_the_answer(
     assert varied[0].pack.goal == query
 
 
+@pytest.mark.both_engines
 @claim("dmm:inhibition")
 async def test_an_answer_explains_itself(open_store: OpenStore, make_draft: MakeDraft) -> None:
     """Paper: DMM's inhibition; the words that led, the way of the search, and why none is given."""
@@ -345,6 +357,7 @@ async def test_an_answer_explains_itself(open_store: OpenStore, make_draft: Make
         assert nothing.silence == "nothing in scope shares a word or a meaning with this"
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("exact_limit", [1000, 0], ids=["exact", "index"])
 async def test_rights_decide_before_anything_is_ranked(
     open_store: OpenStore, make_draft: MakeDraft, exact_limit: int
@@ -373,6 +386,7 @@ async def test_rights_decide_before_anything_is_ranked(
         assert await found(clearance="internal") == {"open"}
 
 
+@pytest.mark.both_engines
 async def test_rules_that_contradict_each_other_are_shown_together(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -399,6 +413,7 @@ async def test_rules_that_contradict_each_other_are_shown_together(
     assert theirs.id not in {hit.pack.id for hit in hits}
 
 
+@pytest.mark.both_engines
 async def test_a_new_embedding_model_is_built_while_words_still_find(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -429,6 +444,7 @@ async def test_a_new_embedding_model_is_built_while_words_still_find(
         assert after[0].reasons.cosine is not None
 
 
+@pytest.mark.both_engines
 async def test_too_little_trust_is_not_found(open_store: OpenStore, make_draft: MakeDraft) -> None:
     """Ours: who asks may demand evidence that a pack works."""
     async with open_store(floor=ANYTHING) as store:
@@ -439,6 +455,7 @@ async def test_too_little_trust_is_not_found(open_store: OpenStore, make_draft: 
         assert await store.recall("invoice", min_trust=trust + 0.01) == []
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("exact_limit", [0, 1000])
 async def test_demanded_trust_is_the_trust_of_today(
     open_store: OpenStore, make_draft: MakeDraft, sums: CheckSpec, exact_limit: int
@@ -471,6 +488,7 @@ def test_a_floor_is_calibrated_on_questions_with_known_answers() -> None:
         calibrated(known, 0.1)
 
 
+@pytest.mark.both_engines
 async def test_the_index_is_asked_and_what_the_filter_eats_is_searched_exactly(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -495,6 +513,7 @@ async def test_the_index_is_asked_and_what_the_filter_eats_is_searched_exactly(
     assert len(hits) == 6
 
 
+@pytest.mark.both_engines
 async def test_a_failing_embedder_leaves_the_words(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -525,6 +544,7 @@ def test_words_are_split_as_the_index_splits_them(connection: Any) -> None:
     assert set(words(text)) == terms
 
 
+@pytest.mark.both_engines
 @pytest.mark.model
 @pytest.mark.skipif(find_weights("minilm-int8") is None, reason="no weights here")
 async def test_a_paraphrase_is_found_by_meaning(

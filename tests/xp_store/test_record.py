@@ -80,6 +80,7 @@ def test_what_may_change_later_is_not_in_the_digest(
     assert write(connection, make_draft(**change)) == write(connection, make_draft())
 
 
+@pytest.mark.both_engines
 async def test_a_pack_reads_back_as_it_was_recorded(
     store: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -101,6 +102,7 @@ async def test_a_pack_reads_back_as_it_was_recorded(
     assert [verdict.passed for verdict in await store.verdicts(ref)] == [True]
 
 
+@pytest.mark.both_engines
 @claim("goalfymax:from-the-journal")
 async def test_a_pack_is_written_with_what_its_task_writes_or_not_at_all(
     store: PackStore, database: Database, make_draft: MakeDraft
@@ -118,6 +120,7 @@ async def test_a_pack_is_written_with_what_its_task_writes_or_not_at_all(
     assert (await store.count(), report.entries, report.problems) == (0, 0, ())
 
 
+@pytest.mark.both_engines
 @claim("goalfymax:trust")
 @pytest.mark.parametrize(("passed", "trust"), [(True, (2, 1)), (False, (1, 2)), (None, (1, 1))])
 async def test_only_a_decided_verdict_moves_trust(
@@ -134,6 +137,7 @@ async def test_only_a_decided_verdict_moves_trust(
     assert (pack.trust_a, pack.trust_b) == trust
 
 
+@pytest.mark.both_engines
 async def test_later_verdicts_move_trust_and_are_kept(
     trusting: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -149,6 +153,7 @@ async def test_later_verdicts_move_trust_and_are_kept(
     assert verbs == ["check", "admitted", "record", "admitted"]
 
 
+@pytest.mark.both_engines
 async def test_a_check_that_was_not_admitted_is_kept_and_moves_nothing(
     store: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -165,6 +170,7 @@ async def test_a_check_that_was_not_admitted_is_kept_and_moves_nothing(
     ]
 
 
+@pytest.mark.both_engines
 async def test_the_same_check_of_the_same_subject_is_evidence_once(
     trusting: PackStore, make_draft: MakeDraft, sums: CheckSpec
 ) -> None:
@@ -177,6 +183,7 @@ async def test_the_same_check_of_the_same_subject_is_evidence_once(
     assert (await trusting.judge(ref, [sums], [other])).trust_a == 3
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("source", ["simulated", "generated"])
 async def test_what_never_happened_is_no_evidence(
     trusting: PackStore, make_draft: MakeDraft, source: str
@@ -186,6 +193,7 @@ async def test_what_never_happened_is_no_evidence(
     assert (await trusting.get(ref.id)).trust == 0.5
 
 
+@pytest.mark.both_engines
 async def test_evidence_ages_and_trust_returns_to_its_prior(
     open_store: OpenStore, make_draft: MakeDraft, sums: CheckSpec
 ) -> None:
@@ -203,6 +211,7 @@ async def test_evidence_ages_and_trust_returns_to_its_prior(
         assert (judged.trust_a, judged.trust_b) == (2.5, 1)
 
 
+@pytest.mark.both_engines
 async def test_a_models_opinion_lifts_trust_to_a_cap_and_lowers_it_freely(
     trusting: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -221,6 +230,7 @@ async def test_a_models_opinion_lifts_trust_to_a_cap_and_lowers_it_freely(
     assert rule.of(await trusting.judge(checked, [rubric], blamed), NOW) < 0.55
 
 
+@pytest.mark.both_engines
 async def test_a_revision_leaves_the_earlier_one_as_it_was(
     store: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -235,6 +245,7 @@ async def test_a_revision_leaves_the_earlier_one_as_it_was(
     assert (newest.before, newest.after) == (first.digest, second.digest)
 
 
+@pytest.mark.both_engines
 async def test_a_revision_of_anothers_pack_is_no_pack(
     store: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -247,6 +258,7 @@ async def test_a_revision_of_anothers_pack_is_no_pack(
     assert str(foreign.value).replace(ref.id, "absent") == str(absent.value)
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize(
     "statement",
     [
@@ -265,6 +277,7 @@ async def test_what_was_recorded_cannot_be_updated(
         await database.transact(lambda connection: connection.execute(statement))
 
 
+@pytest.mark.both_engines
 async def test_used_packs_are_linked_and_counted(store: PackStore, make_draft: MakeDraft) -> None:
     """Ours: reuse is counted in the transaction of the pack that used it."""
     used = await store.record(make_draft())
@@ -279,6 +292,7 @@ async def test_used_packs_are_linked_and_counted(store: PackStore, make_draft: M
     ]
 
 
+@pytest.mark.both_engines
 async def test_uses_and_outcomes_are_counted_for_the_tenants_own_packs(
     store: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -310,6 +324,7 @@ def test_a_draft_that_makes_no_pack_is_refused(
         pack_rows(make_draft(**change))
 
 
+@pytest.mark.both_engines
 async def test_what_a_tool_answered_never_keeps_a_task_from_being_recorded(
     store: PackStore, make_draft: MakeDraft
 ) -> None:

@@ -186,6 +186,7 @@ def test_no_chain_of_derivations_loses_a_restriction(
             assert permits(each, asked).allowed, (each, child, asked)
 
 
+@pytest.mark.both_engines
 async def test_what_used_a_pack_inherits_its_rights_when_it_is_recorded(
     store: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -203,6 +204,7 @@ async def test_what_used_a_pack_inherits_its_rights_when_it_is_recorded(
     assert (await store.verify_ledger()).intact
 
 
+@pytest.mark.both_engines
 async def test_what_may_not_be_derived_from_is_not(store: PackStore, make_draft: MakeDraft) -> None:
     """Ours: enforced where the pack is made, with the reason."""
     fixed = await store.record(make_draft(rights=Rights("CC-BY-ND-4.0")))
@@ -215,6 +217,7 @@ async def test_what_may_not_be_derived_from_is_not(store: PackStore, make_draft:
     assert await store.count() == 2
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize(
     ("rights", "sentence"),
     [
@@ -236,6 +239,7 @@ async def test_rights_that_are_none_are_refused_and_nothing_is_written(
     assert (await store.count(), (await store.verify_ledger()).entries) == (0, 0)
 
 
+@pytest.mark.both_engines
 async def test_a_parent_that_is_none_is_refused(store: PackStore, make_draft: MakeDraft) -> None:
     """Ours: lineage that leads nowhere would hide where rights come from."""
     theirs = await store.record(make_draft(tenant="other"))
@@ -244,6 +248,7 @@ async def test_a_parent_that_is_none_is_refused(store: PackStore, make_draft: Ma
             await store.record(make_draft(parents=((digest, "derived_from"),)))
 
 
+@pytest.mark.both_engines
 async def test_recall_filters_by_few_keys_of_rights(
     store: PackStore, database: Database, make_draft: MakeDraft
 ) -> None:

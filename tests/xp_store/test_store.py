@@ -75,6 +75,7 @@ async def ids_in(store: PackStore, query: str = "goal") -> set[str]:
     return {hit.pack.id for hit in await store.recall(query, limit=50)}
 
 
+@pytest.mark.both_engines
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["before the vectors", "before the index", "after the index"])
 async def test_a_kill_between_sql_and_the_index_loses_nothing(tmp_path: Path, point: str) -> None:
@@ -101,6 +102,7 @@ async def test_a_kill_between_sql_and_the_index_loses_nothing(tmp_path: Path, po
         assert await anyio.to_thread.run_sync(store._indexer._index.ids, "default") == recorded  # type: ignore[union-attr]  # what Chroma itself knows
 
 
+@pytest.mark.both_engines
 async def test_reindexing_finds_the_same_packs(
     open_store: OpenStore, make_draft: MakeDraft, tmp_path: Path
 ) -> None:
@@ -115,6 +117,7 @@ async def test_reindexing_finds_the_same_packs(
     assert len(before) == 7
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("damage", ["removed", "broken"])
 async def test_without_its_index_the_store_still_finds_and_can_be_mended(
     open_store: OpenStore, make_draft: MakeDraft, tmp_path: Path, damage: str
@@ -141,6 +144,7 @@ async def test_without_its_index_the_store_still_finds_and_can_be_mended(
         assert len(await ids_in(store)) == 5
 
 
+@pytest.mark.both_engines
 async def test_a_second_store_on_the_same_folder_is_refused(
     open_store: OpenStore, tmp_path: Path
 ) -> None:
@@ -153,6 +157,7 @@ async def test_a_second_store_on_the_same_folder_is_refused(
             assert await reader.count() == 0
 
 
+@pytest.mark.both_engines
 async def test_chroma_is_not_loaded_before_it_is_needed(tmp_path: Path) -> None:
     """Ours: loading Chroma costs seconds that a question to few packs need not pay."""
     code = (
@@ -171,6 +176,7 @@ async def test_chroma_is_not_loaded_before_it_is_needed(tmp_path: Path) -> None:
     assert done.stdout == b"[] asleep False\n"
 
 
+@pytest.mark.both_engines
 async def test_a_new_embedding_model_embeds_everything_anew(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -186,6 +192,7 @@ async def test_a_new_embedding_model_embeds_everything_anew(
     assert index.nearest("default", (await HashEmbedder(32).embed(["x"]))[0], 1)
 
 
+@pytest.mark.both_engines
 async def test_packs_recorded_elsewhere_are_embedded_when_the_store_is_woken(
     store: PackStore, database: Database, make_draft: MakeDraft
 ) -> None:
@@ -197,6 +204,7 @@ async def test_packs_recorded_elsewhere_are_embedded_when_the_store_is_woken(
     assert hits[0].reasons.cosine is not None
 
 
+@pytest.mark.both_engines
 async def test_an_embedder_that_comes_back_catches_up(
     open_store: OpenStore, make_draft: MakeDraft
 ) -> None:
@@ -221,6 +229,7 @@ async def test_an_embedder_that_comes_back_catches_up(
     assert hits[0].reasons.cosine is not None
 
 
+@pytest.mark.both_engines
 async def test_absent_and_foreign_packs_answer_alike(
     store: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -234,6 +243,7 @@ async def test_absent_and_foreign_packs_answer_alike(
     assert len(sentences) == 1
 
 
+@pytest.mark.both_engines
 async def test_packs_are_listed_newest_first(store: PackStore, make_draft: MakeDraft) -> None:
     """Ours: without any ranking."""
     for number in range(3):
@@ -244,6 +254,7 @@ async def test_packs_are_listed_newest_first(store: PackStore, make_draft: MakeD
     assert len(await store.find(status=["candidate"])) == 3
 
 
+@pytest.mark.both_engines
 async def test_an_error_in_the_block_is_raised_as_it_is(open_store: OpenStore) -> None:
     """Ours: the owner's task group wraps nobody else's errors."""
     with pytest.raises(PackNotFoundError):

@@ -94,6 +94,7 @@ def edited(line: int, *path: str, value: Any) -> Callable[[dict[str, bytes]], No
     return change
 
 
+@pytest.mark.both_engines
 async def test_packs_arrive_whole_quarantined_and_at_the_prior(
     store: PackStore, theirs: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -125,6 +126,7 @@ async def test_packs_arrive_whole_quarantined_and_at_the_prior(
     assert done.ledger_head in entries[0].reason
 
 
+@pytest.mark.both_engines
 async def test_what_arrived_before_is_not_written_again(
     store: PackStore, theirs: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -140,6 +142,7 @@ async def test_what_arrived_before_is_not_written_again(
     assert len(other.ids) == 1
 
 
+@pytest.mark.both_engines
 async def test_a_bundle_has_a_digest_and_a_card_for_each_pack(
     theirs: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -158,6 +161,7 @@ async def test_a_bundle_has_a_digest_and_a_card_for_each_pack(
     assert "the vendor is known" in card
 
 
+@pytest.mark.both_engines
 async def test_only_what_its_rights_let_go_leaves(
     store: PackStore, theirs: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -179,6 +183,7 @@ async def test_only_what_its_rights_let_go_leaves(
     assert (foreign.packs, foreign.left_out) == (0, ())
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -213,6 +218,7 @@ async def test_what_was_altered_is_refused_whole(
     assert await store.count() == 0
 
 
+@pytest.mark.both_engines
 async def test_a_changed_file_a_link_and_a_doubled_name_are_refused(
     theirs: PackStore, make_draft: MakeDraft
 ) -> None:
@@ -252,6 +258,7 @@ def test_a_bundle_has_bounds_that_are_seen_before_it_is_inflated() -> None:
             read_bundle(nothing)
 
 
+@pytest.mark.both_engines
 async def test_an_unknown_license_is_refused_and_nothing_of_the_bundle_is_written(
     store: PackStore, theirs: PackStore, make_draft: MakeDraft
 ) -> None:
