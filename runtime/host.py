@@ -431,6 +431,8 @@ class AgentHost:
         """What writes the task's pack in the transaction of its end; None where none is kept."""
         if not self.entry.memory.record:
             return None
+        # A pack keeps what was said and made, so that must be in the log before it.
+        await self.network.journal.append(record)
         decision = await self.policy.decide(
             Action("pack", self.name, self.family, {"state": state.value}, tainted=True)
         )
