@@ -7,6 +7,7 @@ decide and `network`'s to do.
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
@@ -32,7 +33,13 @@ from repertory.protocol import (
     TaskStatusUpdateEvent,
     agent_message,
 )
-from repertory.xp_store import DraftInvalidError, PackForgottenError, crash_point
+from repertory.xp_store import (
+    DraftInvalidError,
+    PackForgottenError,
+    StoreError,
+    StoreFullError,
+    crash_point,
+)
 
 from .dead_letters import bury
 from .errors import did_you_mean, listed
@@ -52,6 +59,8 @@ if TYPE_CHECKING:
     from .tools import ToolBox
 
 _log = logging.getLogger(__name__)
+# How long a turn waits that a full disk has stopped, before it is begun again.
+_FULL_SECONDS = 0.5
 # Earlier tasks of a context that are looked at for its history.
 _HISTORY_TASKS = 50
 # Characters per token, near enough to bound a memory by.
@@ -265,6 +274,24 @@ class AgentHost:
     # -- turns -------------------------------------------------------------------
 
     async def _turn(self, agent: Agent, record: TaskRecord) -> None:
+        try:
+            await self._begin(agent, record)
+        except StoreFullError as error:
+            await self._wait_for_disk(record, error)
+
+    async def _wait_for_disk(self, record: TaskRecord, error: StoreFullError) -> None:
+        """Begin a turn again later, since a full disk is no fault of its task or its agent."""
+        _log.warning("task %s waits: %s", record.id, error.sentence)
+        with suppress(StoreError):
+            await self.network.journal.settle()
+        record.refused = None
+        if not record.ended:
+            record.unstage()
+        self._hold(record)
+        await anyio.sleep(_FULL_SECONDS)
+        self.release()
+
+    async def _begin(self, agent: Agent, record: TaskRecord) -> None:
         if record.id not in self.network.resumed:
             await self._first_or_next(agent, record, {})
             return
@@ -320,6 +347,8 @@ class AgentHost:
         except Exception as raised:  # noqa: BLE001 - ends its task, or goes on to its supervisor
             error = _only(raised)
             span.fail(error)
+            if isinstance(error, StoreFullError):
+                raise error from None
             if isinstance(error, RepertoryError):
                 await turn.end_with(TaskState.FAILED, error.sentence, {REASON_KEY: error.reason})
             else:

@@ -7,6 +7,7 @@ network is made of is opened and closed by `opening`.
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
@@ -42,6 +43,7 @@ from repertory.protocol import (
 from repertory.xp_store import (
     Checker,
     PackStore,
+    StoreFullError,
     crash_point,
 )
 
@@ -655,7 +657,9 @@ class Network:
                         outcome = "done"
                     except RepertoryError as error:
                         outcome = error.sentence
-                    await self.journal.settle_command(command, outcome)
+                    # On a full disk it stays pending, and is carried out at a later look.
+                    with suppress(StoreFullError):
+                        await self.journal.settle_command(command, outcome)
                 if await self.stops.refresh(self.journal.database):
                     await self.obey_stops()
                 await self._say_standing()
@@ -691,7 +695,8 @@ class Network:
     async def _carry_out_order(self, command: Command, under_way: set[int]) -> None:
         try:
             outcome = await carry_out(command, self.service)
-            await self.journal.settle_command(command, outcome)
+            with suppress(StoreFullError):
+                await self.journal.settle_command(command, outcome)
         finally:
             under_way.discard(command.number)
 

@@ -3,6 +3,7 @@
 RepertoryError
 └── StoreError                 the store refused; nothing was written
     ├── StoreVersionError      a newer version of Repertory wrote the store
+    ├── StoreFullError         retryable      its disk is full or fails; it takes writes again by itself
     ├── StoreOwnedError        another process owns the store or its index
     ├── PackNotFoundError      (LookupError)
     ├── DraftInvalidError      (ValueError)   too large, or citing what it does not hold
@@ -30,6 +31,16 @@ class StoreVersionError(StoreError):
     """A newer version of Repertory wrote the store."""
 
     reason = "STORE_VERSION"
+
+
+class StoreFullError(StoreError):
+    """The store's disk is full, fails, or may only be read; nothing was written.
+
+    When there is room again, writes go on without a restart.
+    """
+
+    retryable = True
+    reason = "STORE_FULL"
 
 
 class StoreOwnedError(StoreError):

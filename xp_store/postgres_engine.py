@@ -24,7 +24,7 @@ from sqlalchemy import MetaData
 
 from .connection import Connection, Cursor, Dialect, Engine
 from .database import Database, Durability, Job, Reader
-from .errors import StoreError
+from .errors import StoreError, StoreFullError
 from .postgres_schema import schema_of
 
 if TYPE_CHECKING:
@@ -492,7 +492,9 @@ def refused(error: BaseException, name: str) -> StoreError:
     """Our own words for the server's error; values and URLs stay out of it."""
     diagnosis = getattr(error, "diag", None)
     told = getattr(diagnosis, "message_primary", None) or " ".join(str(error).split())
-    return StoreError(f"the store {name} refused: {told}; nothing was written", path=name)
+    # Class 53, insufficient resources: 53100 is a full disk; 58030 is an I/O error.
+    kind = StoreFullError if getattr(error, "sqlstate", "") in ("53100", "58030") else StoreError
+    return kind(f"the store {name} refused: {told}; nothing was written", path=name)
 
 
 class _PostgresReader(Reader):

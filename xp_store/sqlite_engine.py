@@ -14,8 +14,10 @@ from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from .connection import Connection, Dialect, Engine
 from .database import Database, Durability, Job, Reader
-from .errors import StoreError, StoreVersionError
+from .errors import StoreError, StoreFullError, StoreVersionError
 
+# Primary result codes that are the disk's fault.
+_DISK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
 _DIALECT = sqlite_dialect.dialect()
 
 # Raised when a table changes in a way that older code cannot read.
@@ -251,7 +253,12 @@ def _unusable(path: str, error: Exception) -> StoreError:
 def translated(error: BaseException, path: str) -> BaseException:
     """Our own words for SQLite's errors; everything else is the unit's and stays as it is."""
     if isinstance(error, sqlite3.Error):
-        return StoreError(f"the store {path} refused: {error}; nothing was written", path=path)
+        # What was raised again when the transaction had ended has its code in its cause.
+        code = getattr(error, "sqlite_errorcode", None) or getattr(
+            error.__cause__, "sqlite_errorcode", 0
+        )
+        kind = StoreFullError if code & 0xFF in _DISK else StoreError
+        return kind(f"the store {path} refused: {error}; nothing was written", path=path)
     return error
 
 

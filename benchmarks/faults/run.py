@@ -21,17 +21,30 @@ from time import monotonic
 import anyio
 
 from .clocks import FAULTS as CLOCKS
+from .disks import FAULTS as DISKS
 from .fault import Bench, Fault, Outcome, Size, SkippedError
 from .frames import FAULTS as FRAMES
 from .kills import FAULTS as KILLS
+from .loads import FAULTS as LOADS
 from .models import FAULTS as MODELS
 from .page import write_page
 from .peers import FAULTS as PEERS
+from .points import FAULTS as POINTS
 from .processes import Starter, open_starter
-from .stores import Store, open_store
+from .stores import MissingStoreError, Store, open_store
 from .wires import FAULTS as WIRES
 
-FAULTS: tuple[Fault, ...] = (*KILLS, *MODELS, *PEERS, *WIRES, *FRAMES, *CLOCKS)
+FAULTS: tuple[Fault, ...] = (
+    *KILLS,
+    *MODELS,
+    *PEERS,
+    *WIRES,
+    *FRAMES,
+    *CLOCKS,
+    *POINTS,
+    *LOADS,
+    *DISKS,
+)
 _LIMIT = {"tiny": 120.0, "ci": 300.0, "nightly": 5 * 3600.0}
 
 
@@ -57,10 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = ("sqlite", "postgresql") if given.store == "both" else (given.store,)
     with open_starter() as starter:
         for name in names:
-            with open_store(name) as store:
-                for fault in chosen:
-                    if name in fault.stores:
+            here = [fault for fault in chosen if name in fault.stores]
+            try:
+                with open_store(name) as store:
+                    for fault in here:
                         found[fault.id, name] = do(fault, store, starter, given.seed, size)
+            except MissingStoreError as reason:
+                print(f"{name}: {reason}")
+                found |= {(fault.id, name): Outcome(skipped=str(reason)) for fault in here}
     wrong = [sentence for outcome in found.values() for sentence in outcome.wrong]
     if given.json is not None:
         rows = [{"fault": i, "store": s, **asdict(o)} for (i, s), o in found.items()]
