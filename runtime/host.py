@@ -274,22 +274,28 @@ class AgentHost:
     # -- turns -------------------------------------------------------------------
 
     async def _turn(self, agent: Agent, record: TaskRecord) -> None:
-        try:
-            await self._begin(agent, record)
-        except StoreFullError as error:
-            await self._wait_for_disk(record, error)
+        while not self._rests(record):
+            try:
+                await self._begin(agent, record)
+                return
+            except StoreFullError as error:
+                # No fault of the task or the agent. It keeps its place, so nobody passes it.
+                _log.warning("task %s waits: %s", record.id, error.sentence)
+                await self._wait_for_disk(record)
 
-    async def _wait_for_disk(self, record: TaskRecord, error: StoreFullError) -> None:
-        """Begin a turn again later, since a full disk is no fault of its task or its agent."""
-        _log.warning("task %s waits: %s", record.id, error.sentence)
+    def _rests(self, record: TaskRecord) -> bool:
+        """Whether a task has ended, or a stop holds it back."""
+        return record.id not in self.pending or record.id in self.held
+
+    async def _wait_for_disk(self, record: TaskRecord) -> None:
+        """Take back what was refused, and wait a little."""
         with suppress(StoreError):
             await self.network.journal.settle()
         record.refused = None
         if not record.ended:
             record.unstage()
-        self._hold(record)
+        self.network.resumed.add(record.id)
         await anyio.sleep(_FULL_SECONDS)
-        self.release()
 
     async def _begin(self, agent: Agent, record: TaskRecord) -> None:
         if record.id not in self.network.resumed:
@@ -320,11 +326,16 @@ class AgentHost:
         try:
             with span:
                 await self._work(agent, turn, record, span)
+        except StoreFullError:
+            # It keeps its place, and is begun again there.
+            raise
+        except BaseException:
+            self._leave(record)
+            raise
+        else:
+            self._leave(record)
         finally:
             self.running.pop(record.id, None)
-            self.network.tenants.over(record)
-            self.mailbox.done(record)
-            self.network.tenant_moved()
         if turn.halted and not record.ended:
             # What it had said is in the journal before it begins again.
             await self.network.journal.settle()
@@ -332,6 +343,12 @@ class AgentHost:
         if record.ended:
             self.pending.pop(record.id, None)
             self.network.ended(record)
+
+    def _leave(self, record: TaskRecord) -> None:
+        """Give the place of work back, to the tenant's others and to everybody's."""
+        self.network.tenants.over(record)
+        self.mailbox.done(record)
+        self.network.tenant_moved()
 
     async def _work(
         self, agent: Agent, turn: RunningTurn, record: TaskRecord, span: "Span"

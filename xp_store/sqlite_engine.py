@@ -254,7 +254,7 @@ def translated(error: BaseException, path: str) -> BaseException:
     """Our own words for SQLite's errors; everything else is the unit's and stays as it is."""
     if isinstance(error, sqlite3.Error):
         # What was raised again when the transaction had ended has its code in its cause.
-        code = getattr(error, "sqlite_errorcode", None) or getattr(
+        code: int = getattr(error, "sqlite_errorcode", 0) or getattr(
             error.__cause__, "sqlite_errorcode", 0
         )
         kind = StoreFullError if code & 0xFF in _DISK else StoreError

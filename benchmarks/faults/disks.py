@@ -130,7 +130,7 @@ async def _fill_once(
         return
     ballast.unlink()
     with anyio.move_on_after(_SETTLE) as patience:
-        while not await writer.send():
+        while not await writer.send():  # noqa: ASYNC110 - another process makes up its mind
             await anyio.sleep(0.05)
     if patience.cancelled_caught:
         outcome.broken.append(f"it still refused {_SETTLE:g} s after there was room")

@@ -64,7 +64,7 @@ async def crash_for_ever(bench: Bench) -> Outcome:
 async def overload(bench: Bench) -> Outcome:
     """F14: a normal rate for a while, then ten times that; what is accepted stays quick."""
     outcome = Outcome(dose=f"{_NORMAL * _OVERLOAD:.0f} messages/s for {bench.dose} s")
-    slow = kind("Sleeper", concurrency=4, mailbox=4)
+    slow = kind("Sleeper", concurrency=4, mailbox=3, busy_after=0.02)
     async with (
         Served(bench, "loaded", {"sleeper": slow}) as served,
         open_client(served.url, patience=30.0) as client,

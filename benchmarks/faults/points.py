@@ -105,6 +105,7 @@ async def _die(bench: Bench, sent: _Round, point: str, number: int) -> bool:
     await served.start(ready=False, environment={"REPERTORY_CRASH_AT": armed})
     life = served.life
     assert life is not None
+    died = False
     async with anyio.create_task_group() as group:
         group.start_soon(sent.work, point, number)
         with anyio.move_on_after(_DEATH_SECONDS):
