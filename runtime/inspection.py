@@ -18,7 +18,8 @@ from repertory.agents import Agent, AgentSpec, OptionsInvalidError, Tier
 from .errors import Finding, KindError, ManifestError, did_you_mean
 from .inspection_serve import Told, inspect_commands, inspect_serve
 from .kinds import load_kind, load_reference
-from .manifest import AgentEntry, Manifest, OpenAIModel, load_manifest
+from .manifest import AgentEntry, Manifest, load_manifest
+from .manifest_models import OpenAIModel, VllmModel
 from .yaml_source import Location
 
 
@@ -135,6 +136,11 @@ def _models(manifest: Manifest) -> Iterator[Told]:
         manifest.model_of(name) for name, agent in manifest.agents.items() if not agent.is_remote
     }
     used |= {
+        model.server
+        for model in manifest.models.values()
+        if isinstance(model, VllmModel) and model.server
+    }
+    used |= {
         inner for model in manifest.models.values() if (inner := getattr(model, "inner", None))
     }
     for name, model in manifest.models.items():
@@ -146,6 +152,17 @@ def _models(manifest: Manifest) -> Iterator[Told]:
             if variable and variable not in os.environ:
                 sentence = f"models.{name} takes its key from {variable}, which is not set here"
                 yield "warning", (*at, "api_key_env"), sentence
+        if isinstance(model, VllmModel) and model.server is None:
+            program = model.argv[0]
+            path = str(manifest.folder / program)
+            if shutil.which(program) is None and shutil.which(path) is None:
+                advice = (
+                    "install it on a machine with a GPU: pip install 'repertory[vllm]'"
+                    if model.command == ("vllm",)
+                    else "install it or give its path"
+                )
+                sentence = f"models.{name}: there is no program {program!r}; {advice}"
+                yield "error", (*at, "command"), sentence
         if model.engine == "function":
             yield from _callable(manifest, (*at, "function"), model.function)
 

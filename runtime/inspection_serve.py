@@ -1,7 +1,7 @@
 """What can be told of a manifest's `serve` and capabilities before anything listens."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Literal
@@ -13,7 +13,8 @@ from repertory.protocol import OutgoingRules, RepertoryError
 
 from .errors import did_you_mean
 from .manifest import Manifest
-from .yaml_source import Location
+from .manifest_models import VllmModel
+from .yaml_source import Location, dotted
 
 Told = tuple[Literal["error", "warning"], Location, str]
 
@@ -90,28 +91,36 @@ def inspect_serve(manifest: Manifest) -> Iterator[Told]:
 
 
 def inspect_commands(manifest: Manifest) -> Iterator[Told]:
-    """Commands of tool servers that could run what the manifest does not say."""
+    """Commands of tool servers and model servers that could run what the manifest does not say."""
+    for name, model in manifest.models.items():
+        if isinstance(model, VllmModel):
+            yield from _command(("models", name), model.command, model.env)
     for name, entry in manifest.tools.items():
         at: Location = ("tools", name)
-        program = PurePath(entry.command[0]).name if entry.command else ""
-        if program.removesuffix(".exe") in SHELLS:
-            sentence = f"tools.{name} runs a shell ({program}); name the program and its arguments"
-            yield "error", (*at, "command"), sentence
-        for word in entry.command:
-            if "\x00" in word or "\n" in word:
-                sentence = f"tools.{name} has a line break or a NUL in an argument"
-                yield "error", (*at, "command"), sentence
-        for index, variable in enumerate(entry.env):
-            if variable.upper() in STEERING:
-                sentence = (
-                    f"tools.{name} is handed {variable}, which decides what code a program runs;"
-                    " take it away"
-                )
-                yield "error", (*at, "env", index), sentence
+        yield from _command(at, entry.command, entry.env)
         url = urlsplit(entry.url or "")
         if url.username or url.password:
             sentence = f"tools.{name}.url holds a password; name a variable in 'token_env'"
             yield "error", (*at, "url"), sentence
+
+
+def _command(at: Location, command: Sequence[str], variables: Sequence[str]) -> Iterator[Told]:
+    place = dotted(at)
+    program = PurePath(command[0]).name if command else ""
+    if program.removesuffix(".exe") in SHELLS:
+        sentence = f"{place} runs a shell ({program}); name the program and its arguments"
+        yield "error", (*at, "command"), sentence
+    for word in command:
+        if "\x00" in word or "\n" in word:
+            sentence = f"{place} has a line break or a NUL in an argument"
+            yield "error", (*at, "command"), sentence
+    for index, variable in enumerate(variables):
+        if variable.upper() in STEERING:
+            sentence = (
+                f"{place} is handed {variable}, which decides what code a program runs;"
+                " take it away"
+            )
+            yield "error", (*at, "env", index), sentence
 
 
 def _certificates(manifest: Manifest) -> Iterator[Told]:

@@ -26,6 +26,7 @@ from .manifest_credentials import Credentials
 from .manifest_entry import CapabilityName, Count, Entry, Name, Reference, Seconds
 from .manifest_experience import Experience
 from .manifest_faults import name_findings, shape_findings
+from .manifest_models import AnyModel, RecordedModel
 from .manifest_oversight import Oversight
 from .manifest_serve import Serve
 from .manifest_tenants import TenantLimits
@@ -36,102 +37,6 @@ ToolName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(\.[\w./-]+)?$"
 TenantName = Annotated[str, Field(pattern=r"^(\*|[\w.@:-]+)$", max_length=200)]
 CardKey = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{43}|.+\.(json|jwk))$")]
 STOCK_KINDS = ("worker", "planner", "human")
-
-
-class ModelLimits(Entry):
-    """What one model may be asked at once, and how long it is waited for."""
-
-    concurrency: Count = Field(
-        default=4, description="Requests in flight at once; more wait in line."
-    )
-    seconds: Seconds = Field(default=120.0, description="The patience for one request.")
-    attempts: Count = Field(
-        default=3, description="Tries within the patience when it does not answer."
-    )
-    failures: Count = Field(
-        default=5, description="Failures in a row that open the circuit breaker."
-    )
-    rest: Seconds = Field(default=15.0, description="Seconds that an open breaker stays open.")
-
-
-class Price(Entry):
-    """What a model's tokens cost, in US dollars per million."""
-
-    input: Annotated[float, Field(ge=0)] = 0.0
-    output: Annotated[float, Field(ge=0)] = 0.0
-
-
-class ModelEntry(Entry):
-    """What every model has, whatever its engine."""
-
-    tiers: tuple[Tier, ...] = Field(
-        default=(), description="What it is good enough for; judge includes all the others."
-    )
-    limits: ModelLimits = Field(default=ModelLimits(), description="Concurrency and patience.")
-    parameters: dict[str, Any] = Field(
-        default={}, description="Sent with every request: temperature, seed, max_tokens, top_p, ..."
-    )
-    price: Price = Field(default=Price(), description="Counted against 'usd' budgets.")
-
-
-class EmbeddedModel(ModelEntry):
-    """A model that runs inside Repertory, on the processor."""
-
-    engine: Literal["embedded"]
-    model: Literal["smollm2-135m"] = Field(default="smollm2-135m", description="Which one.")
-    tiers: tuple[Tier, ...] = Field(
-        default=(Tier.SCORE, Tier.EXTRACT),
-        description="Known by measurement; rarely worth changing.",
-    )
-    threads: Count | None = Field(default=None, description="Default: one less than the cores.")
-    reuse_prompts: bool = Field(
-        default=False,
-        description="Keep the beginning of earlier prompts: several times faster where examples"
-        " come first, and answers then differ in the last digits from run to run.",
-    )
-    limits: ModelLimits = Field(
-        default=ModelLimits(concurrency=2, seconds=300.0),
-        description="Concurrency and patience; on a processor more at once is fairer, not faster.",
-    )
-
-
-class OpenAIModel(ModelEntry):
-    """A model behind any server that speaks OpenAI's HTTP API, vLLM first."""
-
-    engine: Literal["openai"]
-    url: str = Field(pattern=r"^https?://", description="The API's root, ending in '/v1'.")
-    model: str = Field(description="The name the server knows it by.")
-    api_key_env: str = Field(
-        default="",
-        description="The environment variable that holds the key; the key itself never here.",
-    )
-    tiers: tuple[Tier, ...] = Field(
-        min_length=1, description="What it is good enough for; judge includes all the others."
-    )
-
-
-class FunctionModel(ModelEntry):
-    """A model that is a Python function, for tests and for rules."""
-
-    engine: Literal["function"]
-    function: Reference
-    tiers: tuple[Tier, ...] = (Tier.JUDGE,)
-
-
-class RecordedModel(ModelEntry):
-    """Answers replayed from a file; those missing are asked of `inner` and kept."""
-
-    engine: Literal["recorded"]
-    path: str = Field(description="A file of answers, relative to the manifest.")
-    inner: Name | None = Field(
-        default=None,
-        description="The model that answers what is not recorded; without one it is an error.",
-    )
-
-
-AnyModel = Annotated[
-    EmbeddedModel | OpenAIModel | FunctionModel | RecordedModel, Field(discriminator="engine")
-]
 
 
 class EmbedderEntry(Entry):

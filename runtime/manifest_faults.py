@@ -114,11 +114,38 @@ def _unmet_names(manifest: "Manifest") -> Iterator[tuple[Location, str]]:
                 ("models", name, "inner"),
                 f"models.{name} records a model {inner!r} not in 'models'; {known}",
             )
+        yield from _unmet_server(manifest, name)
     inners = {name: (getattr(m, "inner", None),) for name, m in manifest.models.items()}
     cycle = _cycle({name: tuple(i for i in inner if i) for name, inner in inners.items()})
     if cycle:
         told = " -> ".join(repr(name) for name in cycle)
         yield ("models", cycle[0], "inner"), f"models record each other in a circle: {told}"
+
+
+def _unmet_server(manifest: "Manifest", name: str) -> Iterator[tuple[Location, str]]:
+    """A model that is an adapter of another one's server."""
+    model = manifest.models[name]
+    server = getattr(model, "server", None)
+    if model.engine != "vllm" or server is None:
+        return
+    own = {
+        other: each
+        for other, each in manifest.models.items()
+        if each.engine == "vllm" and each.server is None
+    }
+    at: Location = ("models", name)
+    if server not in own:
+        known = did_you_mean(server, own)
+        sentence = (
+            f"models.{name} names a server {server!r} that no model of engine 'vllm' has; {known}"
+        )
+        yield (*at, "server"), sentence
+    elif model.model not in own[server].lora:
+        known = did_you_mean(model.model, own[server].lora)
+        sentence = (
+            f"models.{name} names {model.model!r}, no adapter in models.{server}.lora; {known}"
+        )
+        yield (*at, "model"), sentence
 
 
 def _unmet_tools(manifest: "Manifest", name: str) -> Iterator[tuple[Location, str]]:
@@ -223,7 +250,7 @@ def _as_written(location: tuple[int | str, ...], data: Any) -> Location:
 
 
 _ABSENT: Final = object()
-_BRANCHES: Final = ("embedded", "openai", "function", "recorded")
+_BRANCHES: Final = ("embedded", "openai", "vllm", "function", "recorded")
 
 
 def _child(here: Any, part: int | str) -> Any:

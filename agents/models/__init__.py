@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from .breaker import BreakerState, CircuitBreaker
     from .embedded import EmbeddedModel, open_embedded_model
     from .function import FunctionModel
+    from .managed import (
+        ManagedModel,
+        ManagedServer,
+        ServerCommand,
+        ServerState,
+        open_managed_server,
+        read_state,
+    )
     from .openai import OpenAIModel, Retry
+    from .pool import ModelPool
     from .ports import (
         NO_CONTEXT,
         ChatMessage,
@@ -28,6 +37,8 @@ if TYPE_CHECKING:
         TokenLogprob,
     )
     from .recorder import RecordedModel
+    from .server_log import advice_for
+    from .server_metrics import ServerMetrics, read_server_metrics
     from .tiers import covers, require_tier
 
 _MODULE_OF = {
@@ -41,19 +52,29 @@ _MODULE_OF = {
     "EmbeddedModel": "embedded",
     "FunctionModel": "function",
     "LabelScores": "ports",
+    "ManagedModel": "managed",
+    "ManagedServer": "managed",
     "ModelContext": "ports",
     "ModelHealth": "ports",
     "ModelInfo": "ports",
+    "ModelPool": "pool",
     "NO_CONTEXT": "ports",
     "OpenAIModel": "openai",
     "Price": "ports",
     "RecordedModel": "recorder",
     "Retry": "openai",
     "ScoreRequest": "ports",
+    "ServerCommand": "managed",
+    "ServerMetrics": "server_metrics",
+    "ServerState": "managed",
     "Tier": "ports",
     "TokenLogprob": "ports",
+    "advice_for": "server_log",
     "covers": "tiers",
     "open_embedded_model": "embedded",
+    "open_managed_server": "managed",
+    "read_server_metrics": "server_metrics",
+    "read_state": "managed",
     "require_tier": "tiers",
 }
 
@@ -69,18 +90,28 @@ __all__ = [
     "EmbeddedModel",
     "FunctionModel",
     "LabelScores",
+    "ManagedModel",
+    "ManagedServer",
     "ModelContext",
     "ModelHealth",
     "ModelInfo",
+    "ModelPool",
     "OpenAIModel",
     "Price",
     "RecordedModel",
     "Retry",
     "ScoreRequest",
+    "ServerCommand",
+    "ServerMetrics",
+    "ServerState",
     "Tier",
     "TokenLogprob",
+    "advice_for",
     "covers",
     "open_embedded_model",
+    "open_managed_server",
+    "read_server_metrics",
+    "read_state",
     "require_tier",
 ]
 

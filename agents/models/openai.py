@@ -145,6 +145,11 @@ class OpenAIModel:
         return ModelInfo(self._model, "openai", self._tiers, length)
 
     @property
+    def address(self) -> str:
+        """The server's URL, without what it may hold of a password."""
+        return self._address.shown
+
+    @property
     def breaker(self) -> CircuitBreaker:
         """The breaker, for those who show the model's state."""
         return self._breaker
@@ -202,6 +207,24 @@ class OpenAIModel:
             return ModelHealth(False, detail=error.sentence)
         self._server = server
         return ModelHealth(True, f"{server.engine} {server.version}".strip(), server.features)
+
+    async def is_healthy(self) -> bool:
+        """Whether the server says at /health that it is well, or has no such path but answers."""
+        try:
+            with anyio.fail_after(_PROBE_SECONDS):
+                response = await self._send(await self._opened(), "GET", "/health")
+        except (TimeoutError, _FailedAttempt, ModelRefusedError, ModelUnavailableError):
+            return False
+        return response.is_success or response.status_code in (401, 403, 404, 405)
+
+    async def read_metrics(self) -> str:
+        """The text of /metrics; "" when the server has none, or does not answer in ten seconds."""
+        try:
+            with anyio.fail_after(_PROBE_SECONDS):
+                response = await self._send(await self._opened(), "GET", "/metrics")
+        except (TimeoutError, _FailedAttempt, ModelRefusedError, ModelUnavailableError):
+            return ""
+        return response.text if response.is_success else ""
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -1,0 +1,189 @@
+import json
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import fail_after
+
+from repertory.agents import ManagedModel, ModelPool
+from repertory.protocol import TaskState
+from repertory.runtime import open_network
+from repertory.runtime.cli import run_cli
+from repertory.runtime.errors import ManifestError
+from repertory.runtime.exits import Exit
+from repertory.runtime.inspection import inspect_manifest
+from repertory.runtime.manifest import parse_manifest
+from repertory.runtime.model_servers import log_file, server_command, state_file
+
+STAND_IN = Path(__file__).parents[1] / "agents" / "servers" / "vllm_stand_in.py"
+REST = "embedder: {engine: hash}\nagents: {clerk: {model: large, memory: {recall: 0}}}\n"
+
+
+def large(more: str = "") -> str:
+    """A manifest with a model of its own server."""
+    command = json.dumps(["python", str(STAND_IN)])
+    return (
+        "network: desk\n"
+        "models:\n"
+        f"  large: {{engine: vllm, model: smollm2-135m, command: {command}, tiers: [judge]{more}}}\n"
+        + REST
+    )
+
+
+async def test_a_network_runs_its_models_server_and_leaves_nothing_of_it(tmp_path: Path) -> None:
+    """Ours: the task waits while the server starts; both are gone with the network."""
+    manifest = parse_manifest(large(), folder=tmp_path)
+    with fail_after(30):
+        async with open_network(manifest) as network:
+            task = await network.ask("clerk", "hello")
+            assert task.status.state is TaskState.COMPLETED
+            model = network.models["large"]
+            assert isinstance(model, ManagedModel)
+            pid = model.server.state.pid
+    state = json.loads(await anyio.Path(state_file(manifest, "large")).read_text())
+    assert state["state"] == "stopped"
+    assert not Path(f"/proc/{pid}").exists()
+    assert await anyio.Path(log_file(manifest, "large")).exists()
+
+
+async def test_a_task_ends_with_the_reason_why_its_models_server_is_down(tmp_path: Path) -> None:
+    """Ours: no task is stuck behind a server that does not come up."""
+    dies = ", arguments: [--stand-in-dies, CUDA out of memory], intensity: 0"
+    with fail_after(30):
+        async with open_network(parse_manifest(large(dies), folder=tmp_path)) as network:
+            task = await network.ask("clerk", "hello")
+    assert task.status.state is TaskState.FAILED
+    assert task.status.message is not None
+    assert "CUDA out of memory" in task.status.message.text
+
+
+async def test_several_urls_are_one_model(tmp_path: Path) -> None:
+    """Ours: 'urls' makes a pool, each server of which is watched."""
+    text = (
+        "network: desk\nmodels:\n  large: {engine: openai, model: m, tiers: [judge],"
+        ' urls: ["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"], hedge: 2}\n' + REST
+    )
+    with fail_after(20):
+        async with open_network(parse_manifest(text, folder=tmp_path)) as network:
+            assert isinstance(network.models["large"], ModelPool)
+            task = await network.ask("clerk", "hello")
+    assert task.status.state is TaskState.FAILED
+    assert task.status.message is not None
+    assert "none of the 2 servers" in task.status.message.text
+
+
+def test_the_command_says_what_the_manifest_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours: an argument list, never a shell; folders are the manifest's, and no key is in it."""
+    monkeypatch.setenv("HF_TOKEN", "handed on")
+    monkeypatch.setenv("SOME_SECRET", "kept")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "adapters").mkdir()
+    text = (
+        "network: desk\nmodels:\n  large:\n    {engine: vllm, model: weights, tensor_parallel: 2,"
+        " lora: {clerk: adapters}, env: [HF_TOKEN], arguments: ['--max-model-len', '4096'],"
+        " tiers: [judge]}\n" + REST
+    )
+    command = server_command(parse_manifest(text, folder=tmp_path), "large")
+    assert command.argv == (
+        *("vllm", "serve", str(tmp_path / "weights"), "--served-model-name", "weights"),
+        *("--otlp-traces-endpoint", "http://127.0.0.1:4318/v1/traces"),
+        *("--tensor-parallel-size", "2"),
+        *("--enable-lora", "--lora-modules", f"clerk={tmp_path / 'adapters'}"),
+        *("--scheduling-policy", "priority", "--enable-prompt-tokens-details"),
+        *("--max-model-len", "4096"),
+    )
+    assert command.environment["HF_TOKEN"] == "handed on"
+    assert command.environment["VLLM_NO_USAGE_STATS"] == "1"
+    assert "SOME_SECRET" not in command.environment
+    assert command.cwd == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--trust-remote-code", "is not run"),
+        ("--trust_remote_code=true", "is not run"),
+        ("--trust-r", "is not run"),
+        ('--speculative-config={"trust_remote_code": true}', "is not run"),
+        ("--host=0.0.0.0", "loopback only"),
+        ("--hos", "loopback only"),
+        ("--PORT=1", "use 'port'"),
+        ("--api_key=x", "a key is made"),
+        ("--config=x.yaml", "refused here"),
+        ("-tp=2", "use 'tensor_parallel'"),
+        ("--model=other", "use 'model'"),
+        ("a\\nb", "line break"),
+    ],
+)
+def test_arguments_that_are_not_the_manifests_to_give_are_refused(
+    tmp_path: Path, argument: str, told: str
+) -> None:
+    """Ours: no foreign code, no other address, no key in a process list."""
+    text = large(f", arguments: [{json.dumps(argument).replace(chr(92) * 2, chr(92))}]")
+    with pytest.raises(ManifestError, match=told):
+        parse_manifest(text, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "argument", ["--model-impl=vllm", "--max-num-seqs", "8", "--enforce-eager"]
+)
+def test_arguments_that_are_vllms_own_are_handed_on(tmp_path: Path, argument: str) -> None:
+    """Ours: what is not ours to say is not ours to judge."""
+    manifest = parse_manifest(large(f", arguments: ['{argument}']"), folder=tmp_path)
+    assert server_command(manifest, "large").argv[-1] == argument
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("  a: {engine: vllm, server: large, model: x, tiers: [score]}\n", "no adapter in"),
+        ("  a: {engine: vllm, server: larg, model: x, tiers: [score]}\n", "did you mean 'large'"),
+        (
+            "  a: {engine: vllm, server: large, model: x, port: 1, tiers: [score]}\n",
+            "'port' is that",
+        ),
+        ("  a: {engine: openai, model: x, tiers: [score]}\n", "either 'url' or 'urls'"),
+        (
+            "  a: {engine: openai, model: x, url: 'http://h', hedge: 1, tiers: [score]}\n",
+            "two 'urls' or more",
+        ),
+        ("  a: {engine: vllm, model: --help, tiers: [score]}\n", "models.a.model"),
+        ("  a: {engine: openai, model: x, urls: ['ftp://h'], tiers: [score]}\n", "http://"),
+    ],
+)
+def test_what_does_not_fit_together_is_said_with_its_key(
+    tmp_path: Path, more: str, told: str
+) -> None:
+    """Ours: a wrong manifest starts nothing."""
+    text = large().replace("embedder:", more + "embedder:", 1)
+    with pytest.raises(ManifestError, match=told):
+        parse_manifest(text, folder=tmp_path)
+
+
+def test_a_missing_vllm_is_named_with_its_extra(tmp_path: Path) -> None:
+    """Ours: what to install is said before anything starts."""
+    text = "network: desk\nmodels:\n  large: {engine: vllm, model: m, command: [no-vllm], tiers: [judge]}\n"
+    (finding,) = inspect_manifest(parse_manifest(text + REST, folder=tmp_path))
+    assert "no program 'no-vllm'" in finding.sentence
+    text = text.replace("command: [no-vllm]", "command: [bash, -c]").replace("-c]", "--x]")
+    found = inspect_manifest(parse_manifest(text + REST, folder=tmp_path))
+    assert any("runs a shell" in each.sentence for each in found)
+
+
+@pytest.mark.gpu
+def test_a_gpu_serves_what_the_manifest_names(tmp_path: Path) -> None:
+    """Ours: the same path on a GPU; REPERTORY_VLLM_MODEL names a model that is on this machine."""
+    import os
+    import shutil
+
+    model = os.environ.get("REPERTORY_VLLM_MODEL", "")
+    if shutil.which("nvidia-smi") is None or shutil.which("vllm") is None or not model:
+        pytest.skip("needs a GPU (nvidia-smi), `vllm` on PATH and REPERTORY_VLLM_MODEL")
+    text = f"network: desk\nmodels:\n  large: {{engine: vllm, model: '{model}', tiers: [judge]}}\n"
+    (tmp_path / "network.yaml").write_text(text + REST)
+    assert run_cli(["ask", "clerk", "Say yes.", "-m", str(tmp_path / "network.yaml")]) == Exit.DONE
+    assert sys.platform == "linux"
