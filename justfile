@@ -70,6 +70,11 @@ faults *options:
 conformance *options:
     python tests/conformance/run.py {{ options }}
 
+# A seed that fails is printed; `just simulate --seed N --trace` replays it.
+# Simulate a network over a bad network for a thousand seeds
+simulate *options="--seeds 1000":
+    python -m tests.runtime.simulating.run {{ options }}
+
 # Build the sdist, and the wheel from it, into dist/
 build:
     python -m build
