@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 
-from repertory.xp_store import StoreError, open_database
+from repertory.xp_store import Connection, StoreError, file_of, open_database
 
 from .journal import Journal, open_journal
 from .manifest import Manifest, load_manifest
@@ -28,8 +28,7 @@ class Chosen:
     @property
     def index(self) -> Path:
         """The vector index of that store."""
-        beside = Path(self.store.removeprefix("sqlite:///") + "-index")
-        return beside if self.store else self.manifest.index_path
+        return self.manifest.index_of(self.store) if self.store else self.manifest.index_path
 
 
 def choose(path: Path, store: str) -> Chosen:
@@ -44,12 +43,23 @@ async def reading(chosen: Chosen) -> AsyncIterator[Journal]:
     Raises:
         StoreError: There is no store yet.
     """
-    file = chosen.url.partition(":///")[2]
-    if not await anyio.Path(file).exists():
-        raise StoreError(
-            f"network {chosen.manifest.network!r} has no store yet ({file}); "
-            f"it begins with: repertory run {chosen.path}",
-            url=chosen.url,
-        )
-    async with open_database(chosen.url) as database, open_journal(database) as journal:
-        yield journal
+    file = file_of(chosen.url)
+    if file is not None and not await anyio.Path(file).exists():
+        raise _no_store(chosen, str(file))
+    async with open_database(chosen.url) as database:
+        if file is None and not await database.read(_has_journal):
+            raise _no_store(chosen, database.name)
+        async with open_journal(database) as journal:
+            yield journal
+
+
+def _has_journal(connection: Connection) -> bool:
+    return connection.dialect.has_table(connection, "task")
+
+
+def _no_store(chosen: Chosen, where: str) -> StoreError:
+    return StoreError(
+        f"network {chosen.manifest.network!r} has no store yet ({where}); "
+        f"it begins with: repertory run {chosen.path}",
+        url=where,
+    )

@@ -203,7 +203,7 @@ def _asked(record: TaskRecord) -> str:
 def _filter(
     manifest: Manifest, state: str, agent: str, waiting: bool
 ) -> tuple[str, tuple[str, ...]]:
-    where, values = ["1"], list[str]()
+    where, values = ["1=1"], list[str]()
     if waiting:
         where.append("state IN (?, ?)")
         values.extend(each.value for each in WAITING)

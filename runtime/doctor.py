@@ -2,11 +2,8 @@
 
 import importlib.metadata
 import platform
-import shutil
 import socket
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,10 +13,11 @@ from rich.text import Text
 
 from repertory import __version__
 from repertory.protocol import RepertoryError
-from repertory.xp_store import WEIGHTS, open_database, sqlite_path, verify_weights
+from repertory.xp_store import WEIGHTS, file_of, verify_weights
 
 from .cli_models import needed_weights
 from .doctor_guards import examine_guards
+from .doctor_store import look_at_store
 from .doctor_work import examine_work
 from .exits import Exit
 from .inspection import check_manifest
@@ -41,7 +39,6 @@ _PACKAGES = (
     "uvicorn",
     "opentelemetry-sdk",
 )
-_LITTLE_ROOM, _NO_ROOM = 1_000_000_000, 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,74 +130,27 @@ def _network(manifest: Manifest, store: str) -> Iterator[Diagnosis]:
             yield Diagnosis(f"model {name}", "error", health.detail or "does not answer", advice)
     yield from examine_store(store or manifest.store_url)
     yield from _work(manifest, store or manifest.store_url)
-    for each in examine_guards(manifest, _store_file(store or manifest.store_url)):
+    for each in examine_guards(manifest, store or manifest.store_url):
         yield Diagnosis(*each)
     yield _port(manifest.serve.host, manifest.serve.port)
 
 
+def examine_store(url: str) -> Iterator[Diagnosis]:
+    """Whether the store at `url` is sound, whose it is now, and how much room is left."""
+    for each in look_at_store(url):
+        yield Diagnosis(*each)
+
+
 def _work(manifest: Manifest, url: str) -> Iterator[Diagnosis]:
-    file = _store_file(url)
+    try:
+        file = file_of(url)
+    except RepertoryError:
+        return  # The store is told of by itself.
     if file is not None and not file.exists():
         return
     running = owner_of(url) is not None
     for each in examine_work(manifest, url, running=running):
         yield Diagnosis(*each)
-
-
-def _store_file(url: str) -> Path | None:
-    try:
-        return Path(sqlite_path(url))
-    except RepertoryError:
-        return None
-
-
-def examine_store(url: str) -> Iterator[Diagnosis]:
-    """Whether the store at `url` is sound, whose it is now, and how much room is left."""
-    try:
-        file = Path(sqlite_path(url))
-    except RepertoryError as error:
-        yield Diagnosis("store", "error", error.sentence)
-        return
-    if not file.exists():
-        yield Diagnosis("store", "ok", f"none yet; the first run makes {file}")
-    else:
-        yield _soundness(file, url)
-        owner = owner_of(url)
-        told = f"in use by process {owner}" if owner else "in use by nobody"
-        yield Diagnosis("store owner", "ok", told)
-    yield _room(file)
-
-
-def _soundness(file: Path, url: str) -> Diagnosis:
-    restore = f"keep {file} as it is, and restore a copy of it, or begin anew with another 'store'"
-    try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
-            problems = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
-    except sqlite3.DatabaseError as error:
-        return Diagnosis("store", "error", f"{file}: {error}", restore)
-    if problems != ["ok"]:
-        return Diagnosis("store", "error", f"{file}: {'; '.join(problems)}", restore)
-    try:
-        anyio.run(_open, url)
-    except RepertoryError as error:
-        return Diagnosis("store", "error", error.sentence)
-    return Diagnosis("store", "ok", f"{file}, {file.stat().st_size / 1e6:.1f} MB, sound")
-
-
-async def _open(url: str) -> None:
-    async with open_database(url):
-        pass
-
-
-def _room(file: Path) -> Diagnosis:
-    folder = next(parent for parent in file.absolute().parents if parent.exists())
-    free = shutil.disk_usage(folder).free
-    told = f"{free / 1e9:.1f} GB free in {folder}"
-    if free < _NO_ROOM:
-        return Diagnosis("disk", "error", told, "make room, or put 'store' on another disk")
-    if free < _LITTLE_ROOM:
-        return Diagnosis("disk", "warning", told, "make room soon")
-    return Diagnosis("disk", "ok", told)
 
 
 def _port(host: str, port: int) -> Diagnosis:

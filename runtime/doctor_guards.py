@@ -1,23 +1,21 @@
 """What `repertory doctor` says of callers, keys, signatures and tools that wait for approval."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from time import time
 from typing import Literal
 
 from repertory.protocol import RepertoryError
 
 from .admission import signer_of
+from .doctor_store import rows_of
 from .manifest import Manifest
 
 Told = tuple[str, Literal["ok", "warning", "error"], str, str]
 
 
-def examine_guards(manifest: Manifest, file: Path | None) -> Iterator[Told]:
-    """Subject, state, finding and advice; `file` is the store, where there is one."""
-    yield _callers(manifest, file)
+def examine_guards(manifest: Manifest, store: str) -> Iterator[Told]:
+    """Subject, state, finding and advice; `store` is its URL."""
+    yield _callers(manifest, store)
     if manifest.serve.signing is not None:
         try:
             signer = signer_of(manifest)
@@ -25,21 +23,21 @@ def examine_guards(manifest: Manifest, file: Path | None) -> Iterator[Told]:
             yield "card signature", "ok", f"{signer.algorithm}, thumbprint {signer.thumbprint}", ""
         except RepertoryError as error:
             yield "card signature", "error", error.sentence, "needed only by 'repertory serve'"
-    waiting = _rows(file, "SELECT server || '.' || tool FROM tool_pin WHERE pending_digest<>''")
+    waiting = rows_of(store, "SELECT server || '.' || tool FROM tool_pin WHERE pending_digest<>''")
     if waiting:
         names = ", ".join(sorted(str(row[0]) for row in waiting))
         advice = "repertory tools list, then repertory tools approve NAME"
         yield "tools", "warning", f"changed since they were approved: {names}", advice
 
 
-def _callers(manifest: Manifest, file: Path | None) -> Told:
+def _callers(manifest: Manifest, store: str) -> Told:
     serve = manifest.serve
     ways: list[str] = []
     state: Literal["ok", "warning", "error"] = "ok"
     advice = ""
     if serve.auth.keys:
         in_use = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at>?)"
-        count = len(_rows(file, f"SELECT 1 FROM api_key WHERE {in_use}", time()))
+        count = len(rows_of(store, f"SELECT 1 FROM api_key WHERE {in_use}", time()))
         ways.append(f"{count} API {'key' if count == 1 else 'keys'}")
         if not count:
             state, advice = "warning", "nobody has a key yet: repertory keys add NAME"
@@ -53,14 +51,3 @@ def _callers(manifest: Manifest, file: Path | None) -> Told:
         return "callers", "ok", "nobody is asked; served on loopback only", ""
     advice = "add 'auth' to 'serve', as 'auth: {keys: true}'"
     return "callers", "error", f"nobody is asked, and {serve.host} is reachable by others", advice
-
-
-def _rows(file: Path | None, query: str, *values: float) -> list[tuple[object, ...]]:
-    """What the store says; nothing where it has no such table yet."""
-    if file is None or not file.exists():
-        return []
-    try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
-            return connection.execute(query, values).fetchall()
-    except sqlite3.DatabaseError:
-        return []

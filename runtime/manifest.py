@@ -8,6 +8,7 @@ and what a network asks more of a model than it has is in `inspection`.
 import re
 import sys
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from pydantic import (
 )
 
 from repertory.agents import Tier
+from repertory.xp_store import is_postgres, shown_url
 
 from .errors import Finding, ManifestError, did_you_mean
 from .manifest_credentials import Credentials
@@ -250,7 +252,8 @@ class Store(Entry):
 
     url: str = Field(
         default="",
-        description="An SQLAlchemy URL; default: .repertory/NETWORK.db beside the manifest.",
+        description="sqlite:///FILE or postgresql://USER@HOST/DATABASE; default:"
+        " .repertory/NETWORK.db beside the manifest.",
     )
     durability: Literal["process", "full"] = Field(
         default="process",
@@ -379,6 +382,13 @@ class Manifest(Entry):
             return self.resolve(self.store.index)
         beside = self.store_path or self.resolve(f".repertory/{self.network}.db")
         return beside.with_name(beside.stem + "-index")
+
+    def index_of(self, url: str) -> Path:
+        """The folder of the vector index of another store than the manifest's."""
+        if is_postgres(url):
+            name = sha256(shown_url(url).encode()).hexdigest()[:12]
+            return self.resolve(f".repertory/postgresql-{name}-index")
+        return Path(url.removeprefix("sqlite:///") + "-index")
 
     def model_of(self, agent: str) -> str:
         """The name of the model that `agent` uses."""

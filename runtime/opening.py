@@ -91,7 +91,7 @@ async def open_network(
         )
         database.on_batch = telemetry.journal_batch
         enter = stack.enter_async_context
-        index = manifest.index_path if store_url is None else _index_beside(url)
+        index = manifest.index_path if store_url is None else manifest.index_of(url)
         packs = open_pack_store(
             database,
             embedder=embedder or open_embedder(manifest),
@@ -214,10 +214,6 @@ def _spec(manifest: Manifest, name: str, entry: AgentEntry) -> AgentSpec:
         family=entry.memory.family or name,
         folder=str(manifest.folder),
     )
-
-
-def _index_beside(url: str) -> Path:
-    return Path(url.removeprefix("sqlite:///") + "-index")
 
 
 def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -18,7 +18,11 @@ Within = Annotated[
     float | None, typer.Option("--within", min=0.1, help="Give up waiting after these seconds.")
 ]
 Store = Annotated[
-    str, typer.Option("--store", help="Another store than the manifest's, as sqlite:///FILE.")
+    str,
+    typer.Option(
+        "--store",
+        help="Another store than the manifest's, as sqlite:///FILE or postgresql://USER@HOST/DATABASE.",
+    ),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
 

@@ -5,16 +5,14 @@ what it leaves there are kept out of recall. Only agents that touch nothing are 
 that has tools or peers would post, mail or pay a second time.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from anyio import TemporaryDirectory, to_thread
+from anyio import TemporaryDirectory
 
 from repertory.protocol import Message
-from repertory.xp_store import Arm, Case, Pack
+from repertory.xp_store import Arm, Case, Connection, Database, Pack, copy_packs, open_database
 
 from .errors import InputError
 from .journal import Journal
@@ -57,7 +55,7 @@ class Replays:
             copy = Path(folder) / "copy.db"
             hidden = [each.digest for each in cases]
             hidden += [] if findable else [pack.digest for pack in self._packs]
-            await to_thread.run_sync(partial(_copy, self._journal.database.name, str(copy), hidden))
+            await _copied(self._journal.database, copy, hidden)
             return await self._arms(asked, agents, f"sqlite:///{copy}")
 
     async def _arms(self, asked: Sequence[Asked], agents: set[str], url: str) -> list[Arm]:
@@ -104,20 +102,18 @@ def _alone(manifest: Manifest, agents: set[str]) -> Manifest:
     return manifest.model_copy(update=alone)
 
 
-def _copy(source: str, target: str, hidden: Sequence[str]) -> None:
-    origin = sqlite3.connect(f"file:{source}?mode=ro", uri=True)
-    copy = sqlite3.connect(target)
-    try:
-        origin.backup(copy)
-        known = {row[0] for row in copy.execute("SELECT name FROM sqlite_master")}
-        for table in _EMPTIED:
-            if table in known:
-                copy.execute(f"DELETE FROM {table}")
-        copy.executemany(
-            "UPDATE xp_pack SET status = 'quarantined' WHERE digest = ?",
-            [(digest,) for digest in hidden],
-        )
-        copy.commit()
-    finally:
-        copy.close()
-        origin.close()
+async def _copied(source: Database, target: Path, hidden: Sequence[str]) -> None:
+    """Copy the packs of a store into a file, some of them as if they were not to be found."""
+    await copy_packs(source, target)
+    async with open_database(f"sqlite:///{target}") as copy:
+        await copy.transact(lambda connection: _empty(connection, hidden))
+
+
+def _empty(connection: Connection, hidden: Sequence[str]) -> None:
+    for table in _EMPTIED:
+        if connection.dialect.has_table(connection, table):
+            connection.execute(f"DELETE FROM {table}")
+    connection.executemany(
+        "UPDATE xp_pack SET status = 'quarantined' WHERE digest = ?",
+        [(digest,) for digest in hidden],
+    )

@@ -34,7 +34,7 @@ async def list_tasks(
     journal: Journal, *, state: TaskState | None = None, agent: str = "", limit: int = 200
 ) -> list[TaskSummary]:
     """The tasks of a journal, newest change first, also of one that another process owns."""
-    where, values = ["1"], list[Any]()
+    where, values = ["1=1"], list[Any]()
     if state is not None:
         where.append("state=?")
         values.append(state.value)

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from .checker import Checker, Limits, open_checker, run_check
     from .checks import CheckSpec, Verdict
     from .connection import Connection, Dialect, prepared_insert
+    from .copying import copy_packs
     from .crash_points import CRASH_POINTS, arm_crash_points, crash_point
     from .database import Database, Durability, News
     from .derivation import DERIVATIONS, Derivation, Parent, tally
     from .digests import Clock, digest_of, utc_now
     from .drafts import Claim, Cost, Origin, Outcome, PackDraft, PackRef, Rights, StepDraft
     from .embedder import Embedder, HashEmbedder, MiniLM
-    from .engines import file_of, is_postgres, open_database, owner_in, shown_url, sqlite_path
+    from .engines import open_database, owner_in
     from .errors import (
         BundleError,
         ChangeError,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from .tables import Admission, ChangeRow, Check, CheckVerdict, Edge, LedgerEntry, Pack, Step
     from .transfer import export_packs, import_packs
     from .trust import TrustRule
+    from .urls import file_of, is_postgres, shown_url, sqlite_path
     from .weights import (
         SMOLLM2,
         WEIGHTS,
@@ -176,6 +178,7 @@ _MODULE_OF = {
     "candidate_data": "server",
     "check_again": "recheck",
     "check_gates": "gates",
+    "copy_packs": "copying",
     "crash_point": "crash_points",
     "digest_of": "digests",
     "digest_of_trials": "gates",
@@ -184,14 +187,14 @@ _MODULE_OF = {
     "experience_server": "server",
     "export_packs": "transfer",
     "expression_of": "licences",
-    "file_of": "engines",
+    "file_of": "urls",
     "files_of": "residue",
     "find_weights": "weights",
     "hit_data": "server",
     "import_packs": "transfer",
     "inherit": "rights",
     "install_weights": "weights",
-    "is_postgres": "engines",
+    "is_postgres": "urls",
     "load_keys": "keys",
     "missing_weights": "weights",
     "mutants_of": "mutants",
@@ -210,8 +213,8 @@ _MODULE_OF = {
     "run_check": "checker",
     "run_gates": "gates",
     "scan": "residue",
-    "shown_url": "engines",
-    "sqlite_path": "engines",
+    "shown_url": "urls",
+    "sqlite_path": "urls",
     "store_digest": "rebuild",
     "tally": "derivation",
     "texts_in": "residue",
@@ -323,6 +326,7 @@ __all__ = [
     "candidate_data",
     "check_again",
     "check_gates",
+    "copy_packs",
     "crash_point",
     "digest_of",
     "digest_of_trials",

@@ -15,6 +15,7 @@ from repertory.runtime.dead_letters import bury
 from repertory.runtime.doctor import examine_store
 from repertory.runtime.exits import Exit
 from repertory.xp_store import WEIGHTS, open_database
+from tests.cluster import Cluster
 
 MANIFEST = """\
 network: trial
@@ -128,6 +129,18 @@ def test_a_store_is_sound_damaged_or_newer(tmp_path: Path) -> None:
     (store, *_) = examine_store(url)
     assert (store.subject, store.state) == ("store", "error")
     assert "restore" in store.advice
+
+
+def test_a_server_is_told_of_with_what_endangers_it(postgres: Cluster) -> None:
+    """Ours: who runs a server without fsync reads it here, and not after a crash."""
+    by_subject = {each.subject: each for each in examine_store(postgres.new_store())}
+    assert "PostgreSQL" in by_subject["store"].found
+    assert by_subject["store"].state == "ok"
+    assert by_subject["store durability"].state == "error"
+    assert "loses acknowledged work" in by_subject["store durability"].found
+    (gone,) = examine_store("postgresql://me:secret@127.0.0.1:1/db")
+    assert gone.state == "error"
+    assert "secret" not in gone.found
 
 
 def test_a_store_that_is_not_there_yet_is_well(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from repertory.runtime.journal import (
 )
 from repertory.runtime.record import TaskRecord
 from repertory.xp_store import StoreError, StoreOwnedError, open_database
-from repertory.xp_store.engines import conninfo_of
 from repertory.xp_store.postgres_engine import plain_connection
+from repertory.xp_store.urls import conninfo_of
 from tests.cluster import Cluster
 
 

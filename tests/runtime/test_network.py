@@ -223,14 +223,15 @@ async def test_a_person_is_asked_and_the_work_goes_on_with_the_answer(tmp_path: 
 
 
 async def test_a_waiting_task_survives_a_restart_and_goes_on_with_the_answer(
-    tmp_path: Path,
+    tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ours: a person's answer may come days and restarts later."""
+    """Ours: a person's answer may come days and restarts later; on either engine."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     agents, kinds = "  relay: {peers: [asker]}\n  asker: {}\n", {"relay": Relay, "asker": Asker}
-    async with _network(tmp_path, agents, kinds) as network:
+    async with _network(tmp_path, agents, kinds, store_url=store_url) as network:
         task_id = await network.tell("relay", "please")
         await network.idle()
-    async with _network(tmp_path, agents, kinds) as network:
+    async with _network(tmp_path, agents, kinds, store_url=store_url) as network:
         await network.idle()
         before = [row.id for row in await network.tasks()]
         assert (await network.task(task_id)).status.state is TaskState.WORKING
