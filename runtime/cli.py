@@ -42,7 +42,10 @@ app = typer.Typer(
         "4 something around it is missing, 130 interrupted."
     ),
 )
-models = typer.Typer(no_args_is_help=True, help="The embedded models' files.")
+models = typer.Typer(
+    invoke_without_command=True,
+    help="How a network's models do, and the embedded models' files; alone, as 'models status'.",
+)
 keys = typer.Typer(no_args_is_help=True, help="API keys of those who may call a served network.")
 tools = typer.Typer(no_args_is_help=True, help="What outside tools say of themselves.")
 app.add_typer(tools, name="tools", rich_help_panel="Look")
@@ -351,6 +354,13 @@ def keys_revoke(
     raise typer.Exit(revoke_key(manifest, name, store, as_json))
 
 
+@models.callback()
+def models_alone(context: typer.Context) -> None:
+    """Without a further word: the models of ./network.yaml."""
+    if context.invoked_subcommand is None:
+        models_status(DEFAULT_MANIFEST)
+
+
 @models.command("list", epilog=example("repertory models list"))
 def models_list(as_json: Json = False) -> None:
     """List the embedded models' files, and which are on this machine."""
@@ -372,7 +382,7 @@ def models_install(
 
 @models.command("status", epilog=example("repertory models status -m network.yaml"))
 def models_status(manifest: Manifest = DEFAULT_MANIFEST, as_json: Json = False) -> None:
-    """Ask every model of the manifest whether it answers, and what it can do."""
+    """Ask every model of the manifest whether it answers, and its servers for their figures."""
     from .cli_models import probe_models
 
     raise typer.Exit(probe_models(manifest, as_json))

@@ -1,18 +1,21 @@
-"""`repertory models`: the embedded models' files, and whether a network's models answer."""
+"""`repertory models`: whether a network's models answer and how they work, and the embedded files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
-from rich.text import Text
 
 from repertory.xp_store import WEIGHTS, find_weights, install_weights, missing_weights
 
 from .exits import Exit
 from .manifest import Manifest, load_manifest
 from .screen import Screen, colored, grid
+
+if TYPE_CHECKING:
+    from .model_status import ModelReport
 
 _SMOLLM2, _MINILM = "smollm2-135m-instruct", ("minilm-int8", "minilm-tokenizer")
 
@@ -80,35 +83,79 @@ async def ensure_weights(screen: Screen, manifest: Manifest) -> None:
 
 
 def probe_models(path: Path, as_json: bool) -> int:
-    """Ask each model of a manifest whether it answers."""
+    """Ask each model of a manifest whether it answers, and its server how it works."""
     # Engines load only for those who ask them.
-    from .probes import probe_all
+    from .model_status import model_reports
 
     screen, manifest = Screen(json=as_json), load_manifest(path)
-    health = anyio.run(probe_all, manifest)
-    data: dict[str, Any] = {}
-    rows = []
-    for name, each in health.items():
-        tiers = sorted(manifest.tiers_of(name))
-        data[name] = {
-            "engine": manifest.models[name].engine,
-            "tiers": tiers,
-            "answers": each.answers,
-            "version": each.version,
-            "features": sorted(each.features),
-            "detail": each.detail,
-        }
-        rows.append(
-            (
-                name,
-                manifest.models[name].engine,
-                ", ".join(tier.value for tier in tiers),
-                colored("ok" if each.answers else "error"),
-                each.detail or ", ".join(sorted(each.features)),
-            )
+    reports = anyio.run(model_reports, manifest)
+    data = {name: _report_data(manifest, name, each) for name, each in reports.items()}
+    if screen.json:
+        screen.document({"models": data})
+    else:
+        _draw_reports(screen, manifest, reports)
+    well = all(each.is_well for each in reports.values())
+    return Exit.DONE if well else Exit.ENVIRONMENT
+
+
+def _report_data(manifest: Manifest, name: str, report: "ModelReport") -> dict[str, Any]:
+    health, server = report.health, report.server
+    return {
+        "engine": manifest.models[name].engine,
+        "tiers": sorted(manifest.tiers_of(name)),
+        "state": report.state,
+        "answers": health.answers,
+        "version": health.version,
+        "features": sorted(health.features),
+        "detail": health.detail,
+        "server": server,
+        "servers": [
+            {
+                "url": each.url,
+                "tokens_per_second": each.tokens_per_second,
+                "prompt_tokens_per_second": each.prompt_tokens_per_second,
+                **asdict(each.metrics),
+            }
+            for each in report.servers
+        ],
+    }
+
+
+def _draw_reports(screen: Screen, manifest: Manifest, reports: "Mapping[str, ModelReport]") -> None:
+    rows = [
+        (
+            name,
+            manifest.models[name].engine,
+            ", ".join(tier.value for tier in sorted(manifest.tiers_of(name))),
+            colored(report.state),
+            report.health.detail or ", ".join(sorted(report.health.features)),
         )
-    columns = ("model", "engine", "tiers", "answers", "what it takes, or what to do")
-    screen.result({"models": data}, grid(columns, rows))
-    if not rows:
-        screen.out.print(Text("the manifest names no models"))
-    return Exit.DONE if all(each.answers for each in health.values()) else Exit.ENVIRONMENT
+        for name, report in reports.items()
+    ]
+    columns = ("model", "engine", "tiers", "state", "what it takes, or what to do")
+    screen.out.print(grid(columns, rows))
+    figures = [
+        (
+            name,
+            each.url,
+            _figure(each.metrics.running),
+            _figure(each.metrics.waiting),
+            _figure(each.tokens_per_second),
+            _figure(each.prompt_tokens_per_second),
+            _percent(each.metrics.cache_hit_rate),
+            _percent(each.metrics.kv_usage),
+        )
+        for name, report in reports.items()
+        for each in report.servers
+    ]
+    if figures:
+        heads = ("running>", "waiting>", "tokens/s>", "prompt/s>", "prefix hits>", "KV in use>")
+        screen.out.print(grid(("model", "server", *heads), figures))
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"

@@ -119,15 +119,10 @@ def _manifest(path: Path) -> Iterator[Diagnosis]:
 
 def _network(manifest: Manifest, store: str) -> Iterator[Diagnosis]:
     # Engines load only when there is a network to look at.
-    from .probes import probe_all
+    from .doctor_models import examine_models
 
-    for name, health in anyio.run(probe_all, manifest).items():
-        told = ", ".join(part for part in (health.version, *sorted(health.features)) if part)
-        if health.answers:
-            yield Diagnosis(f"model {name}", "ok", told or "answers")
-        else:
-            advice = "start its server, or correct 'url' and 'model' in the manifest"
-            yield Diagnosis(f"model {name}", "error", health.detail or "does not answer", advice)
+    for told in examine_models(manifest):
+        yield Diagnosis(*told)
     yield from examine_store(store or manifest.store_url)
     yield from _work(manifest, store or manifest.store_url)
     for each in examine_guards(manifest, store or manifest.store_url):

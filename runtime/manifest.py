@@ -210,6 +210,11 @@ class AgentEntry(Entry):
         default=5.0, description="Seconds that a caller from outside waits for room, then: busy."
     )
     patience: Seconds = Field(default=600.0, description="Seconds one task may take.")
+    priority: int = Field(
+        default=0,
+        description="Whose questions a model's server takes first, where it knows priorities; lower"
+        " is sooner.",
+    )
     depends: tuple[Name, ...] = Field(default=(), description="Agents that start before it.")
     options: dict[str, Any] = Field(
         default={}, description="For kinds of your own; passed as they are."

@@ -1,5 +1,6 @@
 """Whether each model of a manifest answers, asked of each alone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -11,8 +12,8 @@ from .manifest import Manifest
 from .models import open_models
 
 
-async def probe_all(manifest: Manifest) -> dict[str, ModelHealth]:
-    """What each model of a manifest answers to a probe; each alone, so that one tells of itself."""
+async def probe_all(manifest: Manifest, names: Sequence[str]) -> dict[str, ModelHealth]:
+    """What each of these models answers to a probe; each alone, so that one tells of itself."""
     found: dict[str, ModelHealth] = {}
 
     async def probe(name: str) -> None:
@@ -23,9 +24,9 @@ async def probe_all(manifest: Manifest) -> dict[str, ModelHealth]:
             found[name] = ModelHealth(answers=False, detail=error.sentence)
 
     async with anyio.create_task_group() as tasks:
-        for name in manifest.models:
+        for name in names:
             tasks.start_soon(probe, name)
-    return {name: found[name] for name in manifest.models}
+    return {name: found[name] for name in names}
 
 
 def _only(manifest: Manifest, name: str) -> Manifest:

@@ -113,6 +113,9 @@ _STYLES = {
     "input_required": "magenta",
     "working": "cyan",
     "error": "red",
+    "down": "red",
+    "starting": "yellow",
+    "restarting": "yellow",
     "warning": "yellow",
     "ok": "green",
 }

@@ -206,6 +206,7 @@ class RunningTurn:
                             traceparent=span.traceparent,
                             session_id=self.context_id,
                             tenant=self._record.tenant,
+                            priority=self._host.entry.priority,
                             deadline=self.patience.deadline(),
                         ),
                     )

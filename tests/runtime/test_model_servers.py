@@ -1,4 +1,6 @@
 import json
+import os
+import socket
 import sys
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from repertory.runtime.exits import Exit
 from repertory.runtime.inspection import inspect_manifest
 from repertory.runtime.manifest import parse_manifest
 from repertory.runtime.model_servers import log_file, server_command, state_file
+from repertory.runtime.model_status import model_reports
+from tests.agents.model_server import MODEL, open_model_server
 
 STAND_IN = Path(__file__).parents[1] / "agents" / "servers" / "vllm_stand_in.py"
 REST = "embedder: {engine: hash}\nagents: {clerk: {model: large, memory: {recall: 0}}}\n"
@@ -71,6 +75,64 @@ async def test_several_urls_are_one_model(tmp_path: Path) -> None:
     assert task.status.state is TaskState.FAILED
     assert task.status.message is not None
     assert "none of the 2 servers" in task.status.message.text
+
+
+async def test_what_a_server_does_is_told_to_other_processes(tmp_path: Path) -> None:
+    """Ours: queue, cache hits and tokens, from the server's own figures and without its key."""
+    manifest = parse_manifest(large(), folder=tmp_path)
+    before = (await model_reports(manifest))["large"]
+    assert (before.state, before.is_well) == ("stopped", True)
+    with fail_after(30):
+        async with open_network(manifest) as network:
+            await network.ask("clerk", "hello")
+            running = (await model_reports(manifest))["large"]
+            assert running.state == "ok"
+            assert running.server is not None
+            (figures,) = running.servers
+            assert figures.url == running.server.url
+            # The recorded start is 0 of 254 tokens; the one question adds 30 of 40.
+            assert figures.metrics.cache_hit_rate == pytest.approx(30 / 294)
+            assert figures.tokens_per_second == 0.0
+    assert (await model_reports(manifest))["large"].state == "stopped"
+
+
+def test_an_operator_reads_what_is_wrong_without_opening_a_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: `models` and `doctor` say that it is down, why, and what to do."""
+    words = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+    dies = f", arguments: [--stand-in-dies, '{words}'], intensity: 0"
+    path = tmp_path / "network.yaml"
+    path.write_text(large(dies))
+    assert run_cli(["ask", "clerk", "hello", "-m", str(path)]) == Exit.FAILED
+    capsys.readouterr()
+    assert run_cli(["models", "status", "-m", str(path), "--json"]) == Exit.ENVIRONMENT
+    found = json.loads(capsys.readouterr().out)["models"]["large"]
+    assert found["state"] == "down"
+    assert words in found["detail"]
+    assert run_cli(["models", "status", "-m", str(path)]) == Exit.ENVIRONMENT
+    assert "down" in capsys.readouterr().out
+    assert run_cli(["doctor", str(path), "--json"]) == Exit.ENVIRONMENT
+    told = json.loads(capsys.readouterr().out)["diagnoses"]
+    (model,) = (each for each in told if each["subject"] == "model large")
+    assert (model["state"], words in model["found"]) == ("error", True)
+    assert "--max-model-len" in model["advice"]
+
+
+async def test_servers_of_others_tell_their_figures_too(tmp_path: Path) -> None:
+    """Ours: /metrics of every URL, those without one are only left out of the figures."""
+    async with open_model_server("vllm") as one, open_model_server("vllm") as other:
+        one.counts = {"vllm:num_requests_waiting": 7.0}
+        other.always = "500"
+        urls = json.dumps([one.url, other.url])
+        text = (
+            f"network: desk\nmodels:\n  large: {{engine: openai, model: {MODEL}, tiers: [judge],"
+            f" urls: {urls}}}\n" + REST
+        )
+        with fail_after(20):
+            report = (await model_reports(parse_manifest(text, folder=tmp_path)))["large"]
+    assert report.state == "ok"
+    assert [each.metrics.waiting for each in report.servers] == [7.0, 0.0]
 
 
 def test_the_command_says_what_the_manifest_says(
@@ -164,20 +226,44 @@ def test_what_does_not_fit_together_is_said_with_its_key(
         parse_manifest(text, folder=tmp_path)
 
 
-def test_a_missing_vllm_is_named_with_its_extra(tmp_path: Path) -> None:
+def test_a_missing_vllm_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ours: what to install is said before anything starts."""
-    text = "network: desk\nmodels:\n  large: {engine: vllm, model: m, command: [no-vllm], tiers: [judge]}\n"
-    (finding,) = inspect_manifest(parse_manifest(text + REST, folder=tmp_path))
-    assert "no program 'no-vllm'" in finding.sentence
-    text = text.replace("command: [no-vllm]", "command: [bash, -c]").replace("-c]", "--x]")
-    found = inspect_manifest(parse_manifest(text + REST, folder=tmp_path))
-    assert any("runs a shell" in each.sentence for each in found)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    text = "network: desk\nmodels:\n  large: {engine: vllm, model: m, tiers: [judge]}\n" + REST
+    (finding,) = inspect_manifest(parse_manifest(text, folder=tmp_path))
+    assert "pip install 'repertory[vllm]'" in finding.sentence
+    assert finding.severity == "error"
+
+
+def test_a_shell_and_a_variable_that_steers_code_are_refused(tmp_path: Path) -> None:
+    """Ours: as for tool servers."""
+    text = large(", env: [LD_PRELOAD]").replace('"python"', '"bash"')
+    found = [each.sentence for each in inspect_manifest(parse_manifest(text, folder=tmp_path))]
+    assert any("runs a shell (bash)" in each for each in found)
+    assert any("LD_PRELOAD, which decides what code" in each for each in found)
+
+
+def test_a_port_that_is_taken_is_said_before_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: the doctor looks where the server would listen."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        path = tmp_path / "network.yaml"
+        path.write_text(large(f", port: {other.getsockname()[1]}"))
+        assert run_cli(["doctor", str(path), "--json"]) == Exit.ENVIRONMENT
+    told = json.loads(capsys.readouterr().out)["diagnoses"]
+    (model,) = (each for each in told if each["subject"] == "model large")
+    assert "is in use" in model["found"]
+    assert "take 'port' out" in model["advice"]
 
 
 @pytest.mark.gpu
 def test_a_gpu_serves_what_the_manifest_names(tmp_path: Path) -> None:
     """Ours: the same path on a GPU; REPERTORY_VLLM_MODEL names a model that is on this machine."""
-    import os
     import shutil
 
     model = os.environ.get("REPERTORY_VLLM_MODEL", "")
