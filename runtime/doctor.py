@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import anyio
 from rich.text import Text
 
 from repertory import __version__
