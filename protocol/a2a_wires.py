@@ -134,7 +134,12 @@ class _HttpWire:
 
     def _failed(self, error: Exception) -> RepertoryError:
         what = "took too long" if isinstance(error, TimeoutError) else "failed"
-        return LinkError(f"the link to {self._url} {what} ({type(error).__name__})", url=self._url)
+        return LinkError(
+            f"the link to {self._url} {what} ({type(error).__name__})",
+            url=self._url,
+            # A2A lets a peer do a message twice that came twice; so only what was never sent.
+            repeatable=isinstance(error, aiohttp.ClientConnectorError),
+        )
 
 
 class JsonRpcWire(_HttpWire):

@@ -180,7 +180,10 @@ class BusyError(CallError):
 
 
 class LinkError(RepertoryError, ConnectionError):
-    """The wire failed, not the peer: what became of the call is unknown."""
+    """The wire failed, not the peer: what became of the call is unknown.
+
+    `facts['repeatable']` says that the same message may be sent again all the same.
+    """
 
     retryable = True
     reason = "LINK_FAILED"

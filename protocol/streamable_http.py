@@ -153,7 +153,7 @@ class HttpCarrier:
             kind = UnauthenticatedError if answer.status == 401 else PermissionDeniedError
             raise kind(f"{self._url} refuses this caller: {_reason(raw)}", url=self._url)
         if answer.status in _WIRE_STATUSES:
-            raise LinkError(sentence, url=self._url, status=answer.status)
+            raise LinkError(sentence, url=self._url, status=answer.status, repeatable=True)
         raise RemoteError(
             sentence, url=self._url, status=answer.status, remote_reason=f"HTTP_{answer.status}"
         )
@@ -163,6 +163,8 @@ class HttpCarrier:
         return LinkError(
             f"the link to {self._url} {what} during {method} ({type(error).__name__})",
             url=self._url,
+            # The binding accepts a message once, however often it comes.
+            repeatable=True,
         )
 
 

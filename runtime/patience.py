@@ -14,14 +14,19 @@ import anyio
 
 from repertory.protocol import (
     AgentService,
+    Backoff,
     BusyError,
     Call,
+    LinkError,
     SendMessageRequest,
     SendMessageResponse,
 )
 
 # Seconds between two tries at a peer that is busy and does not say for how long.
 _BUSY_SECONDS = 1.0
+# How long a peer that is out of reach is tried again: its process may be starting anew.
+_REACH_SECONDS = 30.0
+_BACKOFF = Backoff(first=0.05, longest=1.0)
 
 
 async def send_patiently(
@@ -29,8 +34,11 @@ async def send_patiently(
 ) -> SendMessageResponse:
     """Send a message, and again when the peer was busy, until the call's deadline has passed.
 
-    The message keeps its id, so it is one task however often it is sent.
+    A peer out of reach is tried again for half a minute, where the same message may be
+    sent again. It keeps its id, so it is one task however often it is sent.
     """
+    until = anyio.current_time() + _REACH_SECONDS
+    failures = 0
     while True:
         try:
             return await service.send_message(request, call)
@@ -40,6 +48,11 @@ async def send_patiently(
             if left is not None and left <= wait:
                 raise
             await anyio.sleep(wait)
+        except LinkError as error:
+            if not error.facts.get("repeatable") or anyio.current_time() > until:
+                raise
+            failures += 1
+            await anyio.sleep(_BACKOFF.pause(failures))
 
 
 class Patience:

@@ -30,7 +30,8 @@ class RefusedError(Exception):
 class Client:
     """One sender; `url` may be that of a proxy before the runtime.
 
-    tries: requests that got no answer. busy: answers that asked to come later.
+    tries: requests that got no answer. busy: answers that asked to come later. words: what
+    each task said last, by its id.
     """
 
     url: str
@@ -38,7 +39,7 @@ class Client:
     prefix: str = ""
     tries: int = 0
     busy: int = 0
-    waits: list[float] = field(default_factory=list)
+    words: dict[str, str] = field(default_factory=dict)
 
     def place(self, agent: str, rest: str) -> str:
         """The URL of a resource of an agent."""
@@ -96,6 +97,8 @@ class Client:
                 ) as response:
                     told = await response.json(content_type=None)
                     if response.status == 200:
+                        parts = (told["status"].get("message") or {}).get("parts") or [{}]
+                        self.words[task_id] = str(parts[0].get("text", ""))
                         return str(told["status"]["state"]).removeprefix("TASK_STATE_")
                     if response.status == 404:
                         return ""

@@ -71,7 +71,9 @@ class Flow:
         outcome.accepted += len(ledger.accepted)
         outcome.lost += ledger.lost(states, self.steps)
         outcome.lost += [
-            f"task {n} ended as {s}" for n, s in states.items() if s in ENDED - {"COMPLETED"}
+            f"task {n} ended as {s}: {self.client.words[ledger.accepted[n]]}"
+            for n, s in states.items()
+            if s in ENDED - {"COMPLETED"}
         ]
         outcome.repeated += ledger.repeated()
         outcome.stuck += ledger.stuck(states)
@@ -99,7 +101,7 @@ async def kill_and_start(bench: Bench, served: Served, flow: Flow, kills: int) -
         in_its_start = not served.alive and bench.dice.random() < 0.2
         if not served.alive:
             await served.start(ready=not in_its_start)
-        await anyio.sleep((0.25 if in_its_start else 0.35) * bench.dice.random())
+        await anyio.sleep((0.25 if in_its_start else 0.2) * bench.dice.random())
         await served.kill()
         if (number + 1) % max(1, kills // 5) == 0:
             bench.say(f"{number + 1} of {kills} kills, {len(flow.ledger.accepted)} accepted")

@@ -59,6 +59,8 @@ class Served:
             "store": {"url": self.store_url, **more.pop("store", {})},
             "embedder": {"engine": "hash"},
             "agents": dict(agents),
+            # It is not the messages that kill the process here.
+            "supervision": {"deaths": 10_000, **more.pop("supervision", {})},
             **more,
         }
         if books:
