@@ -67,7 +67,7 @@ async def phase(network: Network, rate: float, seconds: float) -> Tally:
         began = time.perf_counter()
         request = SendMessageRequest(message=user_message("work"))
         try:
-            await host.service.send_message(request, Call(principal="caller"))
+            await network.service("desk").send_message(request, Call(principal="caller"))
         except BusyError:
             tally.busy += 1
         else:

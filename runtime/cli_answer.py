@@ -5,7 +5,7 @@ from pathlib import Path
 from anyio import run
 
 from .chosen import choose, reading
-from .cli_tasks import WAITING, find_task, order, owner
+from .cli_tasks import WAITING, find_task, is_run, order
 from .errors import InputError
 from .journal import question_of
 from .record import TaskRecord
@@ -20,7 +20,7 @@ def answer_task(path: Path, task: str, text: str, later: bool, store: str, as_js
         async with reading(chosen) as journal:
             record = await find_task(journal, task)
             _require_question(record, text)
-            if later or await owner(chosen):
+            if later or await is_run(journal):
                 return record.id, await order(screen, chosen, journal, "answer", record.id, text)
             return record.id, None
 

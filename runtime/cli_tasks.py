@@ -9,7 +9,6 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-import anyio.to_thread
 from anyio import fail_after, run, sleep
 from rich.text import Text
 
@@ -19,7 +18,7 @@ from .chosen import Chosen, choose, reading
 from .dead_letters import DeadLetter, dead_letters, require_retryable, successor_of
 from .errors import InputError, did_you_mean
 from .exits import Exit
-from .journal import Journal, command_outcome, owner_of, post_command, question_of
+from .journal import Journal, command_outcome, post_command, question_of, runners
 from .manifest import Manifest
 from .record import TaskRecord, state_of
 from .screen import Screen, clock, colored, duration, grid, short, word
@@ -32,9 +31,9 @@ _ORDER_SECONDS = 20.0
 WAITING = (TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED)
 
 
-async def owner(chosen: Chosen) -> int | None:
-    """The process that runs the network now, if any does."""
-    return await anyio.to_thread.run_sync(owner_of, chosen.url)
+async def is_run(journal: Journal) -> bool:
+    """Whether a process runs the network now."""
+    return bool(await runners(journal.database))
 
 
 async def find_task(journal: Journal, given: str) -> TaskRecord:
@@ -256,7 +255,7 @@ async def _watch_all(screen: Screen, chosen: Chosen, journal: Journal) -> int:
     seen: dict[str, int] = {}
     first = True
     while True:
-        gone = await owner(chosen) is None
+        gone = not await is_run(journal)
         changed, _ = await journal.select("updated_at>=?", (since,))
         for listed in reversed(changed):
             since = max(since, listed.updated_at)
@@ -356,7 +355,7 @@ async def carried_out(
     """Leave an order in the journal; what came of it, "" where nobody runs the network."""
     number = await post_command(chosen.url, kind, task_id, body)
     outcome = ""
-    if await owner(chosen):
+    if await is_run(journal):
         try:
             with fail_after(_ORDER_SECONDS):
                 while True:

@@ -16,11 +16,10 @@ from repertory.xp_store import WEIGHTS, file_of, verify_weights
 
 from .cli_models import needed_weights
 from .doctor_guards import examine_guards
-from .doctor_store import look_at_store
+from .doctor_store import look_at_store, pools_run
 from .doctor_work import examine_work
 from .exits import Exit
 from .inspection import check_manifest
-from .journal import owner_of
 from .manifest import Manifest, load_manifest
 from .screen import Screen, colored, grid
 
@@ -142,9 +141,13 @@ def _work(manifest: Manifest, url: str) -> Iterator[Diagnosis]:
         return  # The store is told of by itself.
     if file is not None and not file.exists():
         return
-    running = owner_of(url) is not None
-    for each in examine_work(manifest, url, running=running):
+    run = pools_run(url)
+    for each in examine_work(manifest, url, running=bool(run)):
         yield Diagnosis(*each)
+    for pool in manifest.pools:
+        if run and pool not in run:
+            advice = f"start one there: repertory serve {manifest.path.name} --pool {pool}"
+            yield Diagnosis(f"pool {pool}", "warning", "no living process runs it", advice)
 
 
 def _port(host: str, port: int) -> Diagnosis:

@@ -12,7 +12,7 @@ import anyio
 from repertory.protocol import RepertoryError
 from repertory.xp_store import Connection, file_of, open_database, shown_url
 
-from .journal import owner_of
+from .lease import ProcessInfo, processes_of
 
 Told = tuple[str, Literal["ok", "warning", "error"], str, str]
 _LITTLE_ROOM, _NO_ROOM = 1_000_000_000, 100_000_000
@@ -49,7 +49,7 @@ def look_at_store(url: str) -> Iterator[Told]:
         yield "store", "ok", f"none yet; the first run makes {file}", ""
     else:
         yield _soundness(file, url)
-        yield _owner(url)
+        yield from _processes(url)
     yield _room(file)
 
 
@@ -69,9 +69,43 @@ async def _ask(url: str, query: str, values: tuple[float, ...]) -> list[tuple[ob
         return await database.read(lambda connection: connection.execute(query, values).fetchall())
 
 
-def _owner(url: str) -> Told:
-    owner = owner_of(url)
-    return "store owner", "ok", f"in use by process {owner}" if owner else "in use by nobody", ""
+def _processes(url: str) -> Iterator[Told]:
+    """Who shares the store, and how long each may be silent yet."""
+    found = _known(url)
+    if not found:
+        yield "processes", "ok", "none runs the network now", ""
+    for each in found:
+        work = f"runs {', '.join(each.pools)}" if each.pools else "only serves"
+        told = f"{each.pid} on {each.host}, {work}, {each.tasks} tasks"
+        if each.draining:
+            told += ", draining"
+        if each.lease is not None and each.lease > 0:
+            told += f", renewed for {each.lease:.1f} s more"
+        if each.lives:
+            yield f"process {each.number}", "ok", told, ""
+        elif each.tasks:
+            gone = f"silent for {-each.lease:.0f} s" if each.lease is not None else "gone"
+            advice = "the others take its tasks as they have places; start one if there is none"
+            yield f"process {each.number}", "warning", f"{told}, {gone}", advice
+
+
+def _known(url: str) -> list[ProcessInfo]:
+    try:
+        return anyio.run(_read_processes, url)
+    except RepertoryError:
+        return []  # The store is told of by itself.
+
+
+async def _read_processes(url: str) -> list[ProcessInfo]:
+    async with open_database(url) as database:
+        if not await database.read(lambda some: some.dialect.has_table(some, "process")):
+            return []
+        return await processes_of(database)
+
+
+def pools_run(url: str) -> frozenset[str]:
+    """The pools whose agents a living process runs."""
+    return frozenset(pool for each in _known(url) if each.lives for pool in each.pools)
 
 
 def _soundness(file: Path, url: str) -> Told:
@@ -112,7 +146,7 @@ def _server(url: str) -> Iterator[Told]:
     except RepertoryError as error:
         yield "store", "error", error.sentence, ""
         return
-    yield _owner(url)
+    yield from _processes(url)
 
 
 async def _look(url: str) -> list[Told]:

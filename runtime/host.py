@@ -43,13 +43,12 @@ from repertory.xp_store import (
 
 from .dead_letters import bury
 from .errors import did_you_mean, listed
-from .journal import StepRecord
+from .journal import NotKeptError, StepRecord
 from .mailbox import Mailbox
 from .manifest import AgentEntry
 from .policy import Action, Policy
 from .record import REASON_KEY, TaskRecord
 from .recorder import pack_draft
-from .service import LocalService
 from .turn import RunningTurn
 
 if TYPE_CHECKING:
@@ -97,7 +96,6 @@ class AgentHost:
         self.held: dict[str, TaskRecord] = {}
         self.tool_specs: Mapping[str, ToolSpec] = {}
         self.down = ""
-        self.service = LocalService(self)
         self._make = make
         self._scope: anyio.CancelScope | None = None
         self._stopped = anyio.Event()
@@ -266,6 +264,21 @@ class AgentHost:
         crash_point("before-claim")
         self.network.moved()
 
+    def receive(self, record: TaskRecord) -> None:
+        """Let a claimed task wait for its turn; what it has done already is looked up."""
+        self.pending[record.id] = record
+        self.network.resumed.add(record.id)
+        self.mailbox.put_back(record)
+        self.network.moved()
+
+    def let_go(self, record: TaskRecord) -> None:
+        """Stop work on a task here, wherever it stands; its journal is left as it is."""
+        self.pending.pop(record.id, None)
+        self.held.pop(record.id, None)
+        turn = self.running.get(record.id)
+        if turn is not None:
+            turn.patience.scope.cancel()
+
     async def fail_if_down(self, record: TaskRecord) -> None:
         """End a task that the agent accepted and will not live to work on."""
         if self.down and not record.ended:
@@ -301,15 +314,21 @@ class AgentHost:
         if record.id not in self.network.resumed:
             await self._first_or_next(agent, record, {})
             return
-        async with self.network.suspects.at_work(record):
-            known = await self.network.journal.steps(record.id)
-            await self._first_or_next(agent, record, known)
+        try:
+            async with self.network.suspects.at_work(record):
+                known = await self.network.journal.steps(record.id)
+                await self._first_or_next(agent, record, known)
+        except StoreFullError:
+            raise
+        except StoreError as error:
+            self.network.lost(record, error)
+            self.mailbox.done(record)
 
     async def _first_or_next(
         self, agent: Agent, record: TaskRecord, known: dict[str, StepRecord]
     ) -> None:
-        if _is_over(record):
-            # Canceled while its steps were read; whoever canceled it ends it.
+        if _is_over(record) or record.id not in self.pending:
+            # Canceled while its steps were read, whoever canceled it ends it; or taken over.
             self.mailbox.done(record)
             return
         span = self.telemetry.agent(
@@ -329,6 +348,10 @@ class AgentHost:
         except StoreFullError:
             # It keeps its place, and is begun again there.
             raise
+        except NotKeptError as error:
+            # The word that was to end it was not kept.
+            self.network.lost(record, error)
+            self._leave(record)
         except BaseException:
             self._leave(record)
             raise
@@ -336,6 +359,8 @@ class AgentHost:
             self._leave(record)
         finally:
             self.running.pop(record.id, None)
+        if record.id not in self.pending:
+            return
         if turn.halted and not record.ended:
             # What it had said is in the journal before it begins again.
             await self.network.journal.settle()
@@ -366,10 +391,15 @@ class AgentHost:
             span.fail(error)
             if isinstance(error, StoreFullError):
                 raise error from None
-            if isinstance(error, RepertoryError):
+            if isinstance(error, NotKeptError):
+                self.network.lost(record, error)
+            elif isinstance(error, RepertoryError):
                 await turn.end_with(TaskState.FAILED, error.sentence, {REASON_KEY: error.reason})
             else:
                 await self._crashed(turn, record, error)
+        if record.id not in self.pending:
+            # It goes on at another process, or is begun anew here.
+            return
         if turn.halted and not record.cancel_requested:
             span.end("STOPPED")
         elif record.cancel_requested and not turn.ended:

@@ -1,13 +1,14 @@
 """The journal: every task, event and effect of a network, durable before anybody is told.
 
-One process owns a journal; others read it and leave commands in it. What runs a
-task is in `turn`, what decides who runs when is in `mailbox`.
+A task is written to by the process that owns it, and every write says so: one by a
+process that another has taken the task from changes nothing. What runs a task is in
+`turn`, who runs when in `mailbox`, which process takes what in `claims`.
 """
 
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,6 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 from repertory.protocol import (
     Budget,
     Capabilities,
-    EventPage,
     Message,
     NumberedEvent,
     StreamResponse,
@@ -35,6 +35,7 @@ from repertory.xp_store import (
     Connection,
     Database,
     StoreError,
+    StoreFullError,
     StoreOwnedError,
     crash_point,
     is_postgres,
@@ -45,13 +46,16 @@ from repertory.xp_store import (
     sqlite_path,
 )
 
-from .record import QUESTION_KEY, WAITING_KEY, TaskRecord, state_of
+from .lease import Lease, ProcessInfo, processes_of
+from .record import QUESTION_KEY, TaskRecord, park_of, text_of
 from .tables import CommandRow, EventRow, JournalTable, StepRow, TaskRow
 
 if TYPE_CHECKING:
     from repertory.xp_store import PostgresOwner
 
 _DIALECT = sqlite_dialect.dialect()
+# Values of one statement, well below what both engines take.
+_MOST_MARKS = 500
 # Events of one task that may wait to be written with what follows them.
 _MOST_HELD = 64
 _OWNER = "journal"
@@ -68,38 +72,37 @@ _INSERT_STEP += " ON CONFLICT (task_id, key) DO UPDATE SET " + ", ".join(
 )
 _INSERT_COMMAND, _COMMAND_COLUMNS = prepared_insert(CommandRow)
 _INSERT_COMMAND += " RETURNING number"
-# The order of commits is the order of rows where there is one writer; elsewhere it is told
-# by the oldest transaction that still runs: what is before it is seen by whoever asks now.
-_MARK = {
-    "sqlite": "SELECT coalesce(max(rowid), 0) FROM event",
-    "postgresql": "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
-}
-_CHANGED = {
-    "sqlite": "SELECT DISTINCT task_id FROM event WHERE rowid>?",
-    "postgresql": "SELECT DISTINCT task_id FROM event WHERE change>=?"
-    # What was restored from another cluster has numbers that are still to come here.
-    " AND change<pg_snapshot_xmax(pg_current_snapshot())::text::bigint",
-}
-_EXTRA_DDL = {
-    "sqlite": (),
-    "postgresql": (
-        "ALTER TABLE event ADD COLUMN IF NOT EXISTS change BIGINT NOT NULL"
-        " DEFAULT (pg_current_xact_id()::text::bigint)",
-        "CREATE INDEX IF NOT EXISTS event_change ON event (change)",
-    ),
-}
+_CREATED, _OWNED_BY = _TASK_COLUMNS.index("created_at"), _TASK_COLUMNS.index("owner")
+# By how much the next of a dialogue is later than the one before, in seconds.
+_TICK = 1e-5
 _EVERY = 2**62
 _SELECT_TASK = str(select(TaskRow).compile(dialect=_DIALECT))
 _SELECT_STEP = str(select(StepRow).compile(dialect=_DIALECT))
 _OWNED = " AND task.agent=? AND task.tenant=? AND task.principal=?"
 _MOVE_TASK = (
     "UPDATE task SET state=?, sequence=?, ended=?, park=?, text=?, updated_at=?"
-    " WHERE id=? AND sequence=?"
+    " WHERE id=? AND sequence=? AND owner=?"
+)
+# On a server the row stays as it is until the commit, so that nobody takes it in between.
+_HOLD = {
+    "sqlite": "SELECT 1 FROM task WHERE id=? AND owner=?",
+    "postgresql": "SELECT 1 FROM task WHERE id=? AND owner=? FOR NO KEY UPDATE",
+}
+# What of its dialogue has not ended; the next begins after it.
+_OPEN_BEFORE = (
+    "SELECT created_at, owner, park FROM task WHERE tenant=? AND context_id=? AND ended=0"
+    " AND agent=? AND principal=?"
 )
 
 
-class StaleTaskError(StoreError):
-    """Another process wrote to the task meanwhile; nothing of this write was kept."""
+class NotKeptError(StoreError):
+    """A write for a task was not kept, so its turn cannot go on here."""
+
+    reason = "NOT_KEPT"
+
+
+class StaleTaskError(NotKeptError):
+    """The task is another process's now; nothing of this write was kept."""
 
     reason = "STALE_TASK"
 
@@ -142,7 +145,7 @@ def _budget(text: str) -> Budget:
     return Budget(**orjson.loads(text))
 
 
-def _row_of(record: TaskRecord, sequence: int) -> tuple[Any, ...]:
+def _row_of(record: TaskRecord, sequence: int, owner: int) -> tuple[Any, ...]:
     values = {
         "id": record.id,
         "agent": record.agent,
@@ -171,6 +174,7 @@ def _row_of(record: TaskRecord, sequence: int) -> tuple[Any, ...]:
         "text": record.text,
         "created_at": record.created_at,
         "updated_at": record.updated_at,
+        "owner": owner,
     }
     return tuple(values[column] for column in _TASK_COLUMNS)
 
@@ -233,8 +237,8 @@ def _staged(record: TaskRecord, events: Sequence[StreamResponse]) -> list[Number
         record.staged, record.state = before, state
         raise
     for event in events:
-        record.text = _text_of(event) or record.text
-        record.park = _park_of(event, record.park)
+        record.text = text_of(event) or record.text
+        record.park = park_of(event, record.park)
     return numbered
 
 
@@ -242,6 +246,7 @@ def _written(
     record: TaskRecord,
     numbered: Sequence[NumberedEvent],
     also: Callable[[Connection], Any] | None,
+    owner: int,
 ) -> Callable[[Connection], None]:
     """What writes staged events of a task, and where it stands after them."""
     at = record.updated_at = time()
@@ -258,14 +263,12 @@ def _written(
         at,
         record.id,
         before,
+        owner,
     )
 
     def unit(connection: Connection) -> None:
         if not connection.execute(_MOVE_TASK, change).rowcount:
-            raise StaleTaskError(
-                f"task {record.id} was changed by another process after event {before}",
-                task_id=record.id,
-            )
+            raise _stale(record.id)
         connection.executemany(_INSERT_EVENT, rows)
         crash_point(f"in-{moment}")
         if also is not None:
@@ -280,61 +283,110 @@ def _publish(record: TaskRecord, numbered: Sequence[NumberedEvent]) -> None:
     record.publish(numbered)
 
 
+def _lined_up(
+    connection: Connection, row: tuple[Any, ...], dialogue: tuple[str, ...]
+) -> tuple[Any, ...]:
+    """A new task's row behind what of its dialogue has not ended, whatever the clocks say."""
+    # Who accepts for the same dialogue at this moment is not to be seen yet.
+    alone = connection.try_hold("/".join(dialogue))
+    earlier = connection.execute(_OPEN_BEFORE, dialogue).fetchall()
+    if alone and not earlier:
+        return row
+    values = list(row)
+    latest = max((created for created, _, _ in earlier), default=0.0)
+    values[_CREATED] = max(values[_CREATED], latest + _TICK)
+    if not alone or any(owner != values[_OWNED_BY] and not park for _, owner, park in earlier):
+        values[_OWNED_BY] = 0
+    return tuple(values)
+
+
+def _not_kept(error: StoreError) -> StoreError:
+    """What a turn is told: on a full disk it waits, and else it cannot go on here."""
+    if isinstance(error, NotKeptError | StoreFullError):
+        return error
+    return NotKeptError(error.sentence, **error.facts)
+
+
+def _stale(task_id: str) -> StaleTaskError:
+    return StaleTaskError(f"task {task_id} is another process's now", task_id=task_id)
+
+
 class Journal:
-    """Tasks, events, steps and commands of one network. Open it with `open_journal`."""
+    """Tasks, events, steps and commands of one network. Open it with `open_journal`.
+
+    lease: whose writes these are; without one the journal is for reading.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.lease: Lease | None = None
+        self._hold = _HOLD[database.dialect.engine]
         # What `emit` has yet to write, and who writes it; None until that begins.
         self._held: dict[str, list[NumberedEvent]] = {}
         self._flushing: dict[str, asyncio.Future[None] | None] = {}
 
     # -- tasks -------------------------------------------------------------
 
+    @property
+    def owner(self) -> int:
+        """The number that this process's writes hold, 0 for one that only reads."""
+        return self.lease.number if self.lease is not None else 0
+
     async def accept(
         self,
         record: TaskRecord,
         first: StreamResponse,
-        then: Callable[[TaskRecord | None], None],
+        then: Callable[[TaskRecord | None, bool], None],
         *,
+        claim: bool = True,
         also: Callable[[Connection], Any] | None = None,
     ) -> TaskRecord | None:
         """Make an accepted message durable; None when it is new, else the earlier task.
 
-        Exactly one task exists per (tenant, principal, agent, messageId). then:
-        called with the answer by the commit itself, also for a caller who gave up. also:
-        done in the same commit, when it is new.
+        Exactly one task exists per (tenant, principal, agent, messageId). claim: whether
+        it is to be this process's at once; it is left to be claimed all the same where
+        its dialogue is at work, or waits, elsewhere. then: called with the answer, and
+        whether the new task is this process's, by the commit itself, also for a caller
+        who gave up. also: done in the same commit, when it is new.
         """
         crash_point("before-accept")
         record.created_at = record.updated_at = time()
         numbered = record.stage(first)
-        row = _row_of(record, numbered.sequence)
+        owner = self.owner if claim else 0
+        row = _row_of(record, numbered.sequence, owner)
         event = (record.id, numbered.sequence, record.created_at, _dump(first.wire()))
         identity = (record.tenant, record.principal, record.agent, record.message.message_id)
+        dialogue: tuple[str, ...] = ()
+        if record.message.context_id:
+            # A new dialogue has nothing before it, so it is not looked for.
+            dialogue = (record.tenant, record.context_id, record.agent, record.principal)
 
-        known: list[TaskRecord | None] = []
+        known: list[tuple[TaskRecord | None, Sequence[Any]]] = []
 
         def unit(connection: Connection) -> TaskRecord | None:
-            if connection.execute(_INSERT_TASK, row).rowcount:
+            fresh = _lined_up(connection, row, dialogue) if dialogue else row
+            if connection.execute(_INSERT_TASK, fresh).rowcount:
                 connection.execute(_INSERT_EVENT, event)
                 crash_point("in-accept")
                 if also is not None:
                     also(connection)
-                known[:] = [None]
+                known.append((None, fresh))
             else:
                 found = connection.execute(
                     "SELECT id FROM task"
                     " WHERE tenant=? AND principal=? AND agent=? AND message_id=?",
                     identity,
                 ).fetchone()
-                known[:] = [_load(connection, found[0])]
-            return known[0]
+                known.append((_load(connection, found[0]), row))
+            return known[-1][0]
 
         def settle() -> None:
-            if known[0] is None:
+            earlier, kept = known[-1]
+            if earlier is None:
                 crash_point("after-accept")
+                record.created_at = kept[_CREATED]
                 record.publish((numbered,))
-            then(known[0])
+            then(earlier, earlier is None and claim and kept[_OWNED_BY] == owner)
 
         return await self.database.transact(unit, settle)
 
@@ -350,9 +402,10 @@ class Journal:
 
         Raises:
             IllegalMoveError: An event asks for a move that the life cycle forbids.
-            StaleTaskError: Another process wrote to the task meanwhile.
-            StoreError: The database refused this write, or one that `emit` had put off.
+            StaleTaskError: The task is another process's now.
+            NotKeptError: The database refused this write, or one that `emit` had put off.
         """
+        await self._valid()
         record.raise_refused()
         fresh = _staged(record, events)
         numbered = [*self._held.pop(record.id, ()), *fresh]
@@ -361,13 +414,14 @@ class Journal:
         try:
             # Published by the commit itself: a caller that is cancelled meanwhile tears no log.
             await self.database.transact(
-                _written(record, numbered, also), partial(_publish, record, numbered)
+                _written(record, numbered, also, self.owner),
+                partial(_publish, record, numbered),
             )
-        except StoreError:
+        except StoreError as error:
             if record.staged == numbered[-1].sequence:
                 record.unstage()
             record.raise_refused()
-            raise
+            raise _not_kept(error) from error.__cause__
 
     async def emit(self, record: TaskRecord, *events: StreamResponse) -> None:
         """Add events that become durable, and then published, with what follows them, or soon.
@@ -377,7 +431,7 @@ class Journal:
 
         Raises:
             IllegalMoveError: An event asks for a move that the life cycle forbids.
-            StoreError: The database refused an earlier write of the task.
+            NotKeptError: The database refused an earlier write of the task.
         """
         record.raise_refused()
         held = self._held.setdefault(record.id, [])
@@ -412,14 +466,30 @@ class Journal:
             await asyncio.wait(under_way)
         await self.database.transact(lambda connection: None)
 
+    async def _valid(self) -> None:
+        """Wait while this process may not act, since others may have taken its tasks."""
+        if self.lease is not None and not self.lease.valid:
+            await self.lease.wait_valid()
+
+    def forget(self, record: TaskRecord) -> None:
+        """Drop what was not written yet of a task that goes on elsewhere, or from its beginning."""
+        self._held.pop(record.id, None)
+        record.refused = None
+        record.unstage()
+
     async def note_attempt(self, record: TaskRecord) -> None:
         """Count a crash of the agent while it worked on the task."""
         crash_point("before-attempt")
         record.attempts += 1
-        values = (record.attempts, record.id)
-        await self.database.transact(
-            lambda connection: connection.execute("UPDATE task SET attempts=? WHERE id=?", values)
-        )
+        values = (record.attempts, record.id, self.owner)
+        try:
+            await self.database.transact(
+                lambda connection: connection.execute(
+                    "UPDATE task SET attempts=? WHERE id=? AND owner=?", values
+                )
+            )
+        except StoreError as error:
+            raise _not_kept(error) from error.__cause__
         crash_point("after-attempt")
 
     async def load(
@@ -428,56 +498,42 @@ class Journal:
         """A task with its whole log, or None; with `owner` (agent, tenant, principal) theirs only."""
         return await self.database.read(lambda connection: _load(connection, task_id, owner))
 
-    async def page(
-        self, task_id: str, owner: tuple[str, str, str], after: int, limit: int
-    ) -> EventPage | None:
-        """Events above `after` of a task that is this owner's (agent, tenant, principal), or None."""
+    async def grown(self, seen: Mapping[str, int]) -> list[str]:
+        """Those of some tasks whose logs go beyond the sequence given for each."""
 
-        def unit(connection: Connection) -> EventPage | None:
-            row = connection.execute(
-                f"SELECT sequence, ended FROM task WHERE task.id=?{_OWNED}", (task_id, *owner)
-            ).fetchone()
-            if row is None:
-                return None
-            events = tuple(
-                NumberedEvent(sequence=sequence, event=StreamResponse.parse(body))
-                for sequence, body in connection.execute(
-                    "SELECT sequence, body FROM event WHERE task_id=? AND sequence>?"
-                    " ORDER BY sequence LIMIT ?",
-                    (task_id, after, limit),
+        def unit(connection: Connection) -> list[str]:
+            found: list[str] = []
+            wanted = list(seen)
+            for start in range(0, len(wanted), _MOST_MARKS):
+                some = tuple(wanted[start : start + _MOST_MARKS])
+                marks = ",".join("?" * len(some))
+                rows = connection.execute(
+                    f"SELECT id, sequence FROM task WHERE id IN ({marks})", some
                 )
-            )
-            last = events[-1].sequence if events else min(after, row[0])
-            return EventPage(
-                events=events, last_sequence=row[0], ended=bool(row[1]) and last == row[0]
-            )
+                found += [task_id for task_id, sequence in rows if sequence > seen[task_id]]
+            return found
 
         return await self.database.read(unit)
 
-    async def changed_since(self, mark: int) -> tuple[int, frozenset[str]]:
-        """The tasks that got events after `mark`, and the mark to ask from next; from -1 none."""
+    async def events_after(self, task_id: str, sequence: int) -> list[NumberedEvent]:
+        """The events of a task above `sequence`."""
+        query = "SELECT sequence, body FROM event WHERE task_id=? AND sequence>? ORDER BY sequence"
 
-        def unit(connection: Connection) -> tuple[int, frozenset[str]]:
-            engine = connection.dialect.engine
-            last = connection.execute(_MARK[engine]).fetchone()[0]
-            if mark < 0:
-                return last, frozenset()
-            rows = connection.execute(_CHANGED[engine], (mark,))
-            return last, frozenset(row[0] for row in rows)
+        def unit(connection: Connection) -> list[NumberedEvent]:
+            rows = connection.execute(query, (task_id, sequence)).fetchall()
+            return [
+                NumberedEvent(sequence=number, event=StreamResponse.parse(body))
+                for number, body in rows
+            ]
 
         return await self.database.read(unit)
 
-    async def unfinished(self, agents: Sequence[str]) -> list[TaskRecord]:
-        """Every task of these agents that has not ended, oldest first, with its log."""
-        marks = ",".join("?" * len(agents))
+    async def load_all(self, ids: Sequence[str]) -> list[TaskRecord]:
+        """These tasks with their logs, oldest first."""
 
         def unit(connection: Connection) -> list[TaskRecord]:
-            rows = connection.execute(
-                f"{_SELECT_TASK} WHERE task.ended=0 AND task.agent IN ({marks})"
-                " ORDER BY task.created_at, task.id",
-                tuple(agents),
-            ).fetchall()
-            return [_load_events(connection, _record_of(row)) for row in rows]
+            found = [record for each in ids if (record := _load(connection, each)) is not None]
+            return sorted(found, key=lambda record: (record.created_at, record.id))
 
         return await self.database.read(unit)
 
@@ -530,7 +586,15 @@ class Journal:
         step: StepRecord,
         also: Callable[[Connection], Any] | None = None,
     ) -> None:
-        """Write a step as it stands, begun (result unknown) or finished, in one commit with `also`."""
+        """Write a step as it stands, begun (result unknown) or finished, in one commit with `also`.
+
+        When it returns from a begun step, its effect may be had: the task was this
+        process's, and nobody can have taken it since.
+
+        Raises:
+            StaleTaskError: The task is another process's now.
+            NotKeptError: The database refused the write.
+        """
         values = {
             "task_id": task_id,
             "key": step.key,
@@ -545,16 +609,30 @@ class Journal:
             "span_id": step.span_id,
         }
         row = tuple(values[column] for column in _STEP_COLUMNS)
+        held = (task_id, self.owner)
         moment = "result" if step.finished else "begin"
         crash_point("after-effect" if step.finished else "before-begin")
 
+        def held_still(connection: Connection) -> None:
+            if connection.execute(self._hold, held).fetchone() is None:
+                raise _stale(task_id)
+
         def unit(connection: Connection) -> None:
+            held_still(connection)
             connection.execute(_INSERT_STEP, row)
             if also is not None:
                 also(connection)
             crash_point(f"in-{moment}")
 
-        await self.database.transact(unit)
+        await self._valid()
+        try:
+            await self.database.transact(unit)
+            while not step.finished and self.lease is not None and not self.lease.valid:
+                # It slept between the commit and here, so the task may be gone.
+                await self.lease.wait_valid()
+                await self.database.transact(held_still)
+        except StoreError as error:
+            raise _not_kept(error) from error.__cause__
         crash_point(f"after-{moment}")
 
     async def steps(self, task_id: str) -> dict[str, StepRecord]:
@@ -586,14 +664,20 @@ class Journal:
         )
 
     async def pending_commands(self) -> list[Command]:
-        """Commands of other processes that nobody has carried out yet, oldest first."""
+        """Commands that nobody has carried out yet and this process can, oldest first.
+
+        Those for tasks of its own, and for tasks that have ended or never were, which
+        any process can answer.
+        """
 
         def unit(connection: Connection) -> list[Command]:
             return [
                 Command(*row)
                 for row in connection.execute(
-                    "SELECT number, kind, task_id, body FROM command WHERE outcome=''"
-                    " ORDER BY number"
+                    "SELECT c.number, c.kind, c.task_id, c.body FROM command c"
+                    " LEFT JOIN task t ON t.id=c.task_id WHERE c.outcome=''"
+                    " AND (t.id IS NULL OR t.ended=1 OR t.owner=?) ORDER BY c.number",
+                    (self.owner,),
                 )
             ]
 
@@ -611,24 +695,6 @@ class Journal:
         await self.database.transact(unit)
 
 
-def _text_of(event: StreamResponse) -> str:
-    """The words of an event that a list of tasks shows."""
-    update = event.status_update
-    if update is not None and update.status.message is not None:
-        return update.status.message.text[:400]
-    return ""
-
-
-def _park_of(event: StreamResponse, park: str) -> str:
-    """What the task waits for after the event: `person`, the ids of tasks, or ""."""
-    if event.status_update is None:
-        return park
-    metadata = event.status_update.metadata or {}
-    if state_of(event) in (TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED):
-        return "person"
-    return str(metadata.get(WAITING_KEY, ""))
-
-
 def question_of(record: TaskRecord) -> dict[str, Any] | None:
     """What a person is asked now by this task, or None; needs the task's log."""
     if record.state is not TaskState.INPUT_REQUIRED:
@@ -643,16 +709,12 @@ def question_of(record: TaskRecord) -> dict[str, Any] | None:
 @asynccontextmanager
 async def open_journal(database: Database) -> AsyncIterator[Journal]:
     """A journal in `database`, its tables created where they are missing."""
-    await database.ensure(JournalTable.metadata, _EXTRA_DDL[database.dialect.engine])
+    await database.ensure(JournalTable.metadata)
     yield Journal(database)
 
 
 def owner_of(url: str) -> int | None:
-    """The pid of the process that owns a journal now, or None; blocking."""
-    if is_postgres(url):
-        seen = owner_in(url, _OWNER)
-        seen.close()
-        return seen.pid
+    """The pid of the process that owns a journal in a file now, or None; blocking."""
     lock = Path(sqlite_path(url) + ".lock")
     if not lock.exists():
         return None
@@ -666,9 +728,22 @@ def owner_of(url: str) -> int | None:
         return None
 
 
+async def runners(database: Database) -> list[ProcessInfo]:
+    """The living processes that run agents over this store."""
+    found = [each for each in await processes_of(database) if each.lives and each.pools]
+    if database.file is None:
+        return found
+    # The lock of the file knows better than the number of a process, which may be another's.
+    pid = await anyio.to_thread.run_sync(owner_of, f"sqlite:///{database.file}")
+    return [each for each in found if each.pid == pid]
+
+
 @asynccontextmanager
 async def owned(url: str) -> AsyncIterator[None]:
     """Own the journal at `url` while the block runs; the lock dies with the process.
+
+    On a server it keeps such owners apart, and is refused while any process runs agents
+    there, which need no lock but their leases (`lease`).
 
     Raises:
         StoreOwnedError: Another process owns it; the pid is in the sentence.
@@ -676,6 +751,9 @@ async def owned(url: str) -> AsyncIterator[None]:
     if is_postgres(url):
         owner = await anyio.to_thread.run_sync(_own_server, url)
         try:
+            async with open_database(url) as database, open_journal(database):
+                for each in await runners(database):
+                    raise _in_use(shown_url(url), f"{each.pid} on {each.host}")
             yield
         finally:
             owner.close()

@@ -94,6 +94,7 @@ class Mailbox:
         self.size = size
         self._promised = 0
         self._senders: Turns[anyio.Event] = Turns()
+        self._concurrency = concurrency
         self._places = anyio.Semaphore(concurrency)
         self._waiting: dict[Context, deque[TaskRecord]] = {}
         self._busy: Counter[Context] = Counter()
@@ -149,6 +150,11 @@ class Mailbox:
             else:
                 self._senders.remove(tenant, called)
             raise
+
+    @property
+    def free_places(self) -> int:
+        """How many more tasks could be at work at once than work or wait now."""
+        return self._concurrency - len(self._placed) - self.depth - self._promised
 
     def give_back_room(self) -> None:
         """Return the promise of a message that was not put after all."""

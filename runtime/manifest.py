@@ -38,6 +38,7 @@ from .yaml_source import Location, YamlSource, dotted, load_yaml, parse_yaml
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(\.[\w./-]+)?$", max_length=160)]
 TenantName = Annotated[str, Field(pattern=r"^(\*|[\w.@:-]+)$", max_length=200)]
 CardKey = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{43}|.+\.(json|jwk))$")]
+DEFAULT_POOL = "default"
 STOCK_KINDS = ("worker", "planner", "human")
 
 
@@ -216,6 +217,11 @@ class AgentEntry(Entry):
         " is sooner.",
     )
     depends: tuple[Name, ...] = Field(default=(), description="Agents that start before it.")
+    pool: Name = Field(
+        default=DEFAULT_POOL,
+        description="Where several processes share the store: those that run it, started with"
+        " 'serve --pool NAME'.",
+    )
     options: dict[str, Any] = Field(
         default={}, description="For kinds of your own; passed as they are."
     )
@@ -263,6 +269,11 @@ class Store(Entry):
     durability: Literal["process", "full"] = Field(
         default="process",
         description="Survive the death of the process, or of the machine's power too.",
+    )
+    lease: Annotated[float, Field(ge=1, le=600)] = Field(
+        default=10.0,
+        description="Where several processes share it: seconds after which the work of one that"
+        " vanished is taken up by the others.",
     )
     index: str = Field(
         default="", description="The folder of the vector index; default: beside the store."
@@ -394,6 +405,12 @@ class Manifest(Entry):
             name = sha256(shown_url(url).encode()).hexdigest()[:12]
             return self.resolve(f".repertory/postgresql-{name}-index")
         return Path(url.removeprefix("sqlite:///") + "-index")
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pools of the agents that run here."""
+        own = (entry.pool for entry in self.agents.values() if not entry.is_remote)
+        return tuple(dict.fromkeys(own))
 
     def model_of(self, agent: str) -> str:
         """The name of the model that `agent` uses."""

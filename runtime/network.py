@@ -5,9 +5,7 @@ network is made of is opened and closed by `opening`.
 """
 
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
@@ -22,7 +20,6 @@ from repertory.agents import AgentNotFoundError, ChatModel
 from repertory.protocol import (
     DEFAULT_TENANT,
     LOCAL_PRINCIPAL,
-    AgentCard,
     AgentService,
     Budget,
     Call,
@@ -43,26 +40,23 @@ from repertory.protocol import (
 from repertory.xp_store import (
     Checker,
     PackStore,
-    StoreFullError,
+    StoreError,
     crash_point,
 )
 
-from .audit import Audit
-from .cards import card_of_entry
 from .dead_letters import DeadLetter, dead_letters, require_retryable
 from .errors import NetworkError, SupervisionError, did_you_mean, listed
-from .host import AgentHost
-from .journal import Command, Journal, answer_message
-from .manifest import Manifest
+from .journal import Command, answer_message
 from .orders import ORDERS, carry_out
 from .patience import send_patiently
 from .record import TaskRecord
+from .replica import Replica
+from .service import JournalService
 from .standing import Standing, write_standing
-from .stops import STOP_SECONDS, Stops, lift_stop, put_stop, subject_of
+from .stops import STOP_SECONDS, lift_stop, put_stop, subject_of
 from .summaries import TaskSummary, list_tasks
 from .supervisor import Supervisor
 from .suspects import Suspects
-from .telemetry import Telemetry
 from .tenants import Tenants, counts
 from .tool_server import ToolServer
 
@@ -78,8 +72,6 @@ _COMMAND_PERIOD = 0.25
 # The same for some seconds after a replica has left one: others will follow.
 _ORDER_PERIOD = 0.02
 _HURRIED = 10.0
-# Ended tasks that stay in memory for those who ask again.
-_REMEMBERED = 2048
 # Seconds that running work is given to end when the network drains.
 GRACE = 10.0
 
@@ -95,59 +87,35 @@ class NetworkEvent:
     at: datetime
 
 
-@dataclass(eq=False)
-class Network:
+@dataclass(eq=False, kw_only=True)
+class Network(Replica):
     """The agents of one manifest, running. Open it with `open_network`."""
 
-    manifest: Manifest
-    journal: Journal
-    telemetry: Telemetry
     packs: PackStore
     checker: Checker
     models: Mapping[str, ChatModel]
     remote: Mapping[str, AgentService]
-    audit: Audit
-    state_key: bytes
     tool_servers: Mapping[str, ToolServer] = field(default_factory=dict)
-    hosts: dict[str, AgentHost] = field(default_factory=dict)
-    resumed: set[str] = field(default_factory=set)
-    stops: Stops = field(default_factory=Stops)
     suspects: Suspects = field(init=False)
     tenants: Tenants = field(init=False)
     _said: Standing = field(default_factory=dict)
-    _cards: dict[str, AgentCard] = field(default_factory=dict)
-    _records: "OrderedDict[str, TaskRecord]" = field(default_factory=OrderedDict)
-    _ended: "OrderedDict[str, None]" = field(default_factory=OrderedDict)
     _watchers: set[MemoryObjectSendStream[NetworkEvent]] = field(default_factory=set)
     _draining: bool = False
     _closing: bool = False
     _moved: anyio.Event | None = None
     _group: TaskGroup | None = None
     _exits: MemoryObjectSendStream[tuple[str, Exception]] | None = None
+    # Tasks that this process stopped working on and has yet to give back.
+    _left: set[str] = field(default_factory=set)
+    _look: anyio.Event = field(default_factory=anyio.Event)
+    _more: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.suspects = Suspects(self.journal.database, self._root_of)
         self.tenants = Tenants(self.manifest.tenants)
 
     # -- what there is -----------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        return self.manifest.network
-
-    @property
-    def agents(self) -> tuple[str, ...]:
-        """The names of all agents, here and elsewhere, as the manifest orders them."""
-        return tuple(self.manifest.agents)
-
-    @property
-    def local_agents(self) -> tuple[str, ...]:
-        """The names of the agents that run here."""
-        return tuple(self.hosts)
-
-    def full_name(self, agent: str) -> str:
-        """`network/agent`, as it stands in a call's chain."""
-        return f"{self.name}/{agent}"
 
     def service(self, agent: str) -> AgentService:
         """The agent's A2A operations, near or far.
@@ -155,12 +123,11 @@ class Network:
         Raises:
             AgentNotFoundError: No agent of that name is in the manifest.
         """
-        host = self.hosts.get(agent)
-        if host is not None:
-            return host.service
         remote = self.remote.get(agent)
         if remote is not None:
             return remote
+        if agent in self.manifest.agents:
+            return super().service(agent)
         raise AgentNotFoundError(
             f"no agent named {agent!r}; running: {listed(self.agents)};"
             f" {did_you_mean(agent, self.agents)}",
@@ -171,21 +138,6 @@ class Network:
         """The agent whose task it is, "" for a task that is not in memory."""
         record = self._records.get(task_id)
         return record.agent if record is not None else ""
-
-    def card_of(self, agent: str) -> AgentCard:
-        """The agent's card; a remote agent's own once it has been fetched."""
-        card = self._cards.get(agent)
-        if card is None:
-            card = self._cards[agent] = card_of_entry(self.manifest, agent)
-        return card
-
-    def replace_card(self, agent: str, card: AgentCard) -> None:
-        """Give an agent another card: a fetched one, or one with the address it is served at."""
-        self._cards[agent] = card
-
-    def now(self) -> datetime:
-        """The time that goes into statuses, in UTC."""
-        return datetime.now(UTC)
 
     # -- messages ----------------------------------------------------------------
 
@@ -310,13 +262,12 @@ class Network:
             UnsupportedOperationError: The task has ended.
         """
         record = await self._waiting_below(await self._require(task_id))
-        host = self._host_of(record)
         call = Call(principal=record.principal, tenant=record.tenant)
         request = SendMessageRequest(
             message=answer_message(record, text),
             configuration=SendMessageConfiguration(return_immediately=True),
         )
-        response = await host.service.send_message(request, call)
+        response = await self._service_of(record).send_message(request, call)
         assert response.task is not None
         return response.task
 
@@ -329,9 +280,7 @@ class Network:
         """
         record = await self._require(task_id)
         call = Call(principal=record.principal, tenant=record.tenant)
-        return await self._host_of(record).service.cancel_task(
-            CancelTaskRequest(id=record.id), call
-        )
+        return await self._service_of(record).cancel_task(CancelTaskRequest(id=record.id), call)
 
     async def dead_letters(self, *, agent: str = "", limit: int = 200) -> list[DeadLetter]:
         """Messages that were given up on and not tried again, newest first."""
@@ -348,7 +297,8 @@ class Network:
         """
         record = await self._require(task_id)
         require_retryable(record)
-        return (await self._host_of(record).service.retry(record)).snapshot()
+        self._service_of(record)
+        return (await JournalService(self, record.agent).retry(record)).snapshot()
 
     # -- the kill switch -----------------------------------------------------------
 
@@ -430,8 +380,13 @@ class Network:
 
     async def idle(self) -> None:
         """Wait until no task is at work: each has ended, or waits for a person."""
-        while not all(self._rests(record) or self._is_held(record) for record in self._pending()):
-            await self._wait_for_move()
+        while True:
+            while not all(self._rests(each) or self._is_held(each) for each in self._pending()):
+                await self._wait_for_move()
+            if not self.lease.shared or not await self.claims.at_work(self.local_agents):
+                return
+            # Another process works, or is about to.
+            await anyio.sleep(_COMMAND_PERIOD)
 
     def _is_held(self, record: TaskRecord) -> bool:
         """Whether a stop keeps the task from its turn."""
@@ -453,11 +408,25 @@ class Network:
     async def drain(self, grace: float = GRACE) -> None:
         """Take no new work, give running work `grace` seconds to end, and journal the rest."""
         self._draining = True
+        if self.lease.shared:
+            await self._hand_over()
         with anyio.move_on_after(grace):
             while any(host.running for host in self.hosts.values()) and any(
                 not record.park for record in self._pending() if self._runs(record)
             ):
                 await self._wait_for_move()
+
+    async def _hand_over(self) -> None:
+        """Leave to others at once what has not begun here."""
+        for record in self._pending():
+            if not self._runs(record) and self.takes_work(record.principal) is False:
+                self._stop_work(record)
+                self._left.add(record.id)
+        try:
+            await self.lease.drain()
+            await self._give_back()
+        except StoreError as error:
+            logger.warning("what has not begun here could not be left to others yet: %s", error)
 
     def takes_work(self, principal: str) -> bool:
         """Whether work of `principal` may begin: while draining only what running work needs."""
@@ -471,47 +440,25 @@ class Network:
 
     # -- records -----------------------------------------------------------------
 
-    async def find(self, task_id: str) -> TaskRecord | None:
-        """A task's record, from memory or the journal."""
-        record = self._records.get(task_id)
-        if record is None:
-            loaded = await self.journal.load(task_id)
-            record = self.adopt(loaded) if loaded is not None else None
-        return record
-
-    async def find_for(self, task_id: str, agent: str, call: Call) -> TaskRecord | None:
-        """The record of a task of `agent` that is this caller's; a foreign one is not looked up."""
-        record = self._records.get(task_id)
-        if record is None:
-            owner = (agent, call.tenant, call.principal)
-            loaded = await self.journal.load(task_id, owner=owner)
-            return self.adopt(loaded) if loaded is not None else None
-        return record if record.agent == agent and record.belongs_to(call) else None
-
     def adopt(self, record: TaskRecord) -> TaskRecord:
-        """Make a record the one that everybody here shares; an earlier one wins."""
-        known = self._records.get(record.id)
-        if known is not None:
-            return known
-        self._records[record.id] = record
-        record.listener = self._published
-        if record.ended:
-            self.ended(record)
-        elif record.events:
-            self._published(record, record.events)
+        """Keep a task that is this process's, or has ended; an earlier record of it wins."""
+        known = record.id in self._records
+        record = super().adopt(record)
+        if not known:
+            record.listener = self._published
+            if record.events and not record.ended:
+                self._published(record, record.events)
         return record
 
     def ended(self, record: TaskRecord) -> None:
         """Remember an ended task for a while."""
-        self._ended[record.id] = None
-        self._ended.move_to_end(record.id)
-        while len(self._ended) > _REMEMBERED:
-            old, _ = self._ended.popitem(last=False)
-            self._records.pop(old, None)
+        super().ended(record)
         self.moved(record)
 
     def moved(self, _: TaskRecord | None = None) -> None:
-        """Let those who wait for the network to be idle look again."""
+        """Let those who wait for the network to be idle look again, and claim what there is room for."""
+        if self._more:
+            self._look.set()
         if self._moved is not None:
             self._moved.set()
             self._moved = None
@@ -525,6 +472,30 @@ class Network:
         for watcher in self._watchers:
             for numbered in events:
                 watcher.send_nowait(_told(record, numbered))
+
+    def told_unclaimed(self) -> None:
+        """Look soon for what may be claimed."""
+        self._look.set()
+
+    def lost(self, record: TaskRecord, error: StoreError) -> None:
+        """Stop work on a task whose journal could not be written, and leave it to who can."""
+        logger.warning("task %s goes on from its journal: %s", record.id, error)
+        if record.ended:
+            self.hosts[record.agent].pending.pop(record.id, None)
+            self.ended(record)
+        else:
+            self._stop_work(record)
+            self._left.add(record.id)
+            self._look.set()
+
+    async def lose(self, record: TaskRecord) -> None:
+        """Stop work on a task that another process has taken, and follow it from here on."""
+        self._stop_work(record)
+
+    def _stop_work(self, record: TaskRecord) -> None:
+        self.hosts[record.agent].let_go(record)
+        self.let_go(record)
+        self.moved()
 
     async def _require(self, task_id: str) -> TaskRecord:
         record = await self.find(task_id)
@@ -541,15 +512,14 @@ class Network:
             record = await self._require(record.park.split(",")[0])
         return record
 
-    def _host_of(self, record: TaskRecord) -> AgentHost:
-        host = self.hosts.get(record.agent)
-        if host is None:
+    def _service_of(self, record: TaskRecord) -> AgentService:
+        if record.agent not in self.local_agents:
             raise AgentNotFoundError(
                 f"task {record.id} is {record.agent}'s, which does not run here; running:"
-                f" {listed(self.hosts)}",
+                f" {listed(self.local_agents)}",
                 name=record.agent,
             )
-        return host
+        return self.service(record.agent)
 
     # -- supervision ---------------------------------------------------------------
 
@@ -599,13 +569,21 @@ class Network:
 
     async def start(self, group: TaskGroup) -> None:
         """Take up what is unfinished, and let the agents run in `group`, each after its `depends`."""
-        await self._recover()
+        await self.stops.refresh(self.journal.database)
+        await self.tenants.load(self.journal.database)
+        await self._write_standing({})
+        if not self.lease.shared:
+            await self._receive(await self.claims.all(tuple(self.hosts)))
         self._group = group
         self._exits, exits = anyio.create_memory_object_stream[tuple[str, Exception]](inf)
         group.start_soon(self._supervise, exits)
         for host in self.hosts.values():
             await group.start(host.run)
-        group.start_soon(self._carry_out_commands)
+        if self.lease.shared:
+            await self._claim()
+        group.start_soon(self.lease.run)
+        group.start_soon(self._attend)
+        group.start_soon(self.keep_following)
         for name in self.remote:
             group.start_soon(self._learn_card, name)
         self.telemetry.watch_mailboxes(
@@ -618,53 +596,40 @@ class Network:
         if self._exits is not None:
             self._exits.close()
 
-    async def _recover(self) -> None:
-        """Take up every task that had not ended when this journal was last closed."""
-        await self.stops.refresh(self.journal.database)
-        await self.tenants.load(self.journal.database)
-        await write_standing(self.journal.database, {})
-        found = await self.journal.unfinished(tuple(self.hosts))
-        deaths = await self.suspects.count([record.id for record in found])
-        for record in found:
-            host = self.hosts[record.agent]
-            self.adopt(record)
-            host.pending[record.id] = record
-            if deaths[record.id] >= self.manifest.supervision.deaths:
-                await host.give_up_on(record, deaths[record.id])
+    # -- claims and orders ---------------------------------------------------------
 
-    async def _carry_out_commands(self) -> None:
-        verbs: Mapping[str, Callable[[str, str], Awaitable[object]]] = {
-            "answer": self.answer,
-            "cancel": lambda task_id, _: self.cancel(task_id),
-            "retry": lambda task_id, _: self.retry(task_id),
-            "stops": lambda _task, _body: self.obey_stops(),
-        }
+    async def _attend(self) -> None:
+        """Claim what there are places for, and carry out the orders of other processes."""
         under_way: set[int] = set()
-        hurried = -_HURRIED
+        hurried, lapses, sound = -_HURRIED, self.lease.lapses, True
         async with anyio.create_task_group() as orders:
             while True:
-                for command in await self.journal.pending_commands():
-                    crash_point("before-command")
-                    if command.kind in ORDERS:
-                        # Orders of replicas: many at once, each waiting for its own room.
-                        hurried = anyio.current_time()
-                        if command.number not in under_way:
-                            under_way.add(command.number)
-                            orders.start_soon(self._carry_out_order, command, under_way)
-                        continue
-                    try:
-                        await verbs[command.kind](command.task_id, command.body)
-                        outcome = "done"
-                    except RepertoryError as error:
-                        outcome = error.sentence
-                    # On a full disk it stays pending, and is carried out at a later look.
-                    with suppress(StoreFullError):
-                        await self.journal.settle_command(command, outcome)
-                if await self.stops.refresh(self.journal.database):
-                    await self.obey_stops()
-                await self._say_standing()
+                self._look = anyio.Event()
+                try:
+                    if not sound or lapses != self.lease.lapses:
+                        lapses = self.lease.lapses
+                        await self._reconcile()
+                    await self._give_back()
+                    claimed = await self._claim()
+                    commands = await self.journal.pending_commands()
+                    if await self.stops.refresh(self.journal.database):
+                        await self.obey_stops()
+                    await self._say_standing()
+                    sound = True
+                except StoreError as error:
+                    logger.warning("no task can be taken now: %s", error)
+                    claimed, commands, sound = 0, [], False
+                for command in commands:
+                    if command.number not in under_way:
+                        crash_point("before-command")
+                        under_way.add(command.number)
+                        orders.start_soon(self._carry_out, command, under_way)
+                if claimed or commands:
+                    # Others leave something here: more will follow.
+                    hurried = anyio.current_time()
                 soon = anyio.current_time() - hurried < _HURRIED
-                await anyio.sleep(_ORDER_PERIOD if soon else _COMMAND_PERIOD)
+                with anyio.move_on_after(_ORDER_PERIOD if soon else _COMMAND_PERIOD):
+                    await self._look.wait()
 
     async def _say_standing(self) -> None:
         """Write which agents are down and which models are not asked, when that has changed."""
@@ -677,7 +642,10 @@ class Network:
                 standing["model", name] = f"its circuit breaker is {breaker.state.value}"
         if standing != self._said:
             self._said = standing
-            await write_standing(self.journal.database, standing)
+            await self._write_standing(standing)
+
+    async def _write_standing(self, standing: Standing) -> None:
+        await write_standing(self.journal.database, self.lease.number, standing)
 
     def tenant_moved(self) -> None:
         """Let every mailbox ask again which tenant may begin."""
@@ -692,13 +660,103 @@ class Network:
             for record in self._pending()
         )
 
-    async def _carry_out_order(self, command: Command, under_way: set[int]) -> None:
+    async def _claim(self) -> int:
+        """Take tasks that nobody works on; how many."""
+        if self._draining or not self.lease.valid:
+            return 0
+        if not self.lease.shared:
+            if not await self.claims.unclaimed():
+                return 0
+            return await self._receive(await self.claims.all(tuple(self.hosts)))
+        open_hosts = [
+            host
+            for host in self.hosts.values()
+            if not host.down and not self.stops.stops_agent(host.name)
+        ]
+        places = {host.name: free for host in open_hosts if (free := host.mailbox.free_places) > 0}
+        self._more = len(places) < len(open_hosts)
+        if not places:
+            return 0
+        ids = await self.claims.some(places)
+        # Whoever got all that it asked for may get more when it has room.
+        self._more = self._more or len(ids) >= min(places.values())
+        return await self._receive(ids)
+
+    async def _receive(self, ids: Sequence[str]) -> int:
+        """Let claimed tasks wait for their turns."""
+        if not ids:
+            return 0
+        deaths = await self.suspects.count(ids)
+        for loaded in await self.journal.load_all(ids):
+            host = self.hosts[loaded.agent]
+            record = self.adopt(loaded)
+            if record.ended or record.id in host.pending:
+                continue
+            if record.id in host.running:
+                # Its earlier turn is still on its way out.
+                self._left.add(record.id)
+                self.let_go(record)
+                continue
+            self._left.discard(record.id)
+            host.receive(record)
+            if deaths[record.id] >= self.manifest.supervision.deaths:
+                await host.give_up_on(record, deaths[record.id])
+        return len(ids)
+
+    async def _give_back(self) -> None:
+        """Leave to others what this process stopped working on, once its turns are out."""
+        ready = [
+            task_id
+            for task_id in self._left
+            if not any(task_id in host.running for host in self.hosts.values())
+        ]
+        if ready:
+            await self.claims.give_back(ready)
+            self._left.difference_update(ready)
+
+    async def _reconcile(self) -> None:
+        """Stop work on what others took while this process slept, and leave what it forgot."""
+        mine = [record for record in self._pending() if not record.ended]
+        held = await self.claims.held()
+        for record in mine:
+            if record.id not in held and not record.ended and self.works_on(record):
+                await self.lose(record)
+        # What was accepted before the look is among the pending once all of it is told.
+        await self.journal.settle()
+        self._left |= held - {record.id for record in self._pending()}
+
+    async def _carry_out(self, command: Command, under_way: set[int]) -> None:
         try:
-            outcome = await carry_out(command, self.service)
-            with suppress(StoreFullError):
-                await self.journal.settle_command(command, outcome)
+            record = await self.find(command.task_id)
+            if record is not None and not record.ended and not self.works_on(record):
+                # It is on its way to this process, or from it.
+                return
+            if command.kind in ORDERS:
+                # Orders of replicas: many at once, each waiting for its own room.
+                outcome = await carry_out(command, self.service)
+            else:
+                outcome = await self._obey(command)
+            await self.journal.settle_command(command, outcome)
+        except StoreError as error:
+            logger.warning("order %d could not be carried out now: %s", command.number, error)
         finally:
             under_way.discard(command.number)
+
+    async def _obey(self, command: Command) -> str:
+        """What came of a person's order at the command line: `done`, or the sentence of its error."""
+        try:
+            match command.kind:
+                case "answer":
+                    await self.answer(command.task_id, command.body)
+                case "cancel":
+                    await self.cancel(command.task_id)
+                case "retry":
+                    await self.retry(command.task_id)
+                case _:
+                    await self.obey_stops()
+        except RepertoryError as error:
+            return error.sentence
+        return "done"
 
     async def _learn_card(self, agent: str) -> None:
         try:

@@ -4,7 +4,7 @@
 its block. What a network can be asked for while it runs is in `network`.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -18,22 +18,25 @@ from repertory.protocol import AgentService, open_a2a_link, open_http_link
 from repertory.xp_store import (
     Embedder,
     arm_crash_points,
+    is_postgres,
     open_checker,
     open_database,
     open_pack_store,
 )
 
 from .audit import Audit
+from .errors import InputError, did_you_mean
 from .experience import open_redactor, prepare_experience
 from .host import AgentHost
 from .identity import own_identity
 from .journal import open_journal, owned
 from .kinds import load_kind, load_policy, load_reference
-from .manifest import AgentEntry, Manifest, load_manifest
+from .manifest import DEFAULT_POOL, AgentEntry, Manifest, load_manifest
 from .models import open_embedder, open_models
 from .network import Network
 from .oversight import Overseer
 from .pinned import CardPins, PinnedService
+from .replica import held_lease
 from .spans import SpanStore
 from .state_key import state_key
 from .telemetry import open_telemetry
@@ -51,6 +54,7 @@ async def open_network(
     manifest: Manifest | str | Path,
     *,
     store_url: str | None = None,
+    pools: Collection[str] | None = None,
     tracer_provider: "TracerProvider | None" = None,
     meter_provider: "MeterProvider | None" = None,
     models: Mapping[str, ChatModel] | None = None,
@@ -59,12 +63,14 @@ async def open_network(
 ) -> AsyncIterator[Network]:
     """Run the network of a manifest until the block ends; unfinished work stays in its journal.
 
-    store_url: in place of the manifest's. tracer_provider, meter_provider: the
+    store_url: in place of the manifest's. pools: whose agents run here, where several
+    processes share a server's database; by default those that name no pool. tracer_provider, meter_provider: the
     host program's own. models, kinds: ready-made models and agent classes by
     name, in place of what the manifest says (for embedding and tests).
 
     Raises:
         ManifestError: The manifest is not one.
+        InputError: No agent is in one of the pools, or the store is for one process alone.
         StoreOwnedError: Another process runs a network on this store.
         StoreVersionError: A newer version wrote the store.
         SupervisionError: An agent crashed more often than the manifest allows.
@@ -73,8 +79,10 @@ async def open_network(
     if not isinstance(manifest, Manifest):
         manifest = await anyio.to_thread.run_sync(load_manifest, manifest)
     url = store_url or manifest.store_url
+    hosted = hosted_pools(manifest, url, pools)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(owned(url))
+        if not is_postgres(url):
+            await stack.enter_async_context(owned(url))
         database = await stack.enter_async_context(open_database(url, manifest.store.durability))
         journal = await stack.enter_async_context(open_journal(database))
         spans = SpanStore(database) if manifest.telemetry.spans else None
@@ -105,10 +113,13 @@ async def open_network(
             name: await enter(open_tool_server(name, config, manifest.folder, pins))
             for name, config in manifest.tools.items()
         }
+        lease = await enter(held_lease(journal, hosted, manifest.store.lease))
         network = Network(
-            manifest,
-            journal,
-            telemetry,
+            manifest=manifest,
+            journal=journal,
+            telemetry=telemetry,
+            url=url,
+            lease=lease,
             packs=await enter(packs),
             audit=audit,
             state_key=await state_key(database),
@@ -141,6 +152,29 @@ async def open_network(
             network.close()
 
 
+def hosted_pools(
+    manifest: Manifest, url: str, pools: Collection[str] | None = None
+) -> tuple[str, ...]:
+    """Whose agents a process over the store at `url` runs; all of them where it is alone.
+
+    Raises:
+        InputError: No agent is in one of the pools, or the store is for one process alone.
+    """
+    known = manifest.pools
+    if not is_postgres(url):
+        if pools:
+            raise InputError(
+                f"a store in a file is for one process, which runs every agent; --pool"
+                f" {', '.join(pools)} needs a PostgreSQL store"
+            )
+        return known
+    wanted = tuple(dict.fromkeys(pools or (DEFAULT_POOL,)))
+    for pool in wanted:
+        if pool not in (*known, DEFAULT_POOL):
+            raise InputError(f"no agent is in pool {pool!r}; {did_you_mean(pool, known)}")
+    return wanted
+
+
 def _make_hosts(
     network: Network,
     servers: Mapping[str, ToolServer],
@@ -153,7 +187,7 @@ def _make_hosts(
         policy = policy.also(overseer.validate)
     for name in manifest.start_order():
         entry = manifest.agents[name]
-        if entry.is_remote:
+        if entry.is_remote or entry.pool not in network.lease.pools:
             continue
         kind = kinds.get(name) or load_kind(manifest, name)
         spec = _spec(manifest, name, entry)

@@ -1,8 +1,9 @@
-"""What a replica orders of the process that runs a network, by the journal, and what comes of it.
+"""What one process orders of the one that works on a task, by the journal, and what comes of it.
 
-An order is an A2A operation with the identity that the replica proved. It may be
-carried out twice, when the process ends between its effect and its outcome:
-a message is one task however often it comes, and a task that was canceled stays so.
+An order is an A2A operation on the task, with the identity that the first process
+proved. It may be carried out twice, when the process ends between its effect and its
+outcome: an answer is given once however often it comes, and a task that was canceled
+stays so.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,8 +44,7 @@ def order_body(agent: str, request: Mapping[str, Any], call: Call) -> str:
             "request": request,
             "principal": call.principal,
             "tenant": call.tenant,
-            # Both processes are on one machine, so its clock is the same.
-            "deadline": call.deadline,
+            # Who ordered waits as long as it likes; the clocks of two machines need not agree.
             "meta": call_meta(replace(call, deadline=None)),
         }
     ).decode()
@@ -55,7 +55,7 @@ async def carry_out(command: Command, service_of: Callable[[str], AgentService])
     try:
         order = orjson.loads(command.body)
         identity = Identity(order["principal"], order["tenant"])
-        call = replace(call_from_meta(order["meta"], identity), deadline=order["deadline"])
+        call = call_from_meta(order["meta"], identity)
         task = await _done(command.kind, service_of(order["agent"]), order["request"], call)
         return orjson.dumps({"task": task.wire()}).decode()
     except RepertoryError as error:

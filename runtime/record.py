@@ -42,7 +42,25 @@ def state_of(event: StreamResponse) -> TaskState | None:
     return None
 
 
-@dataclass(slots=True, eq=False)
+def text_of(event: StreamResponse) -> str:
+    """The words of an event that a list of tasks shows."""
+    update = event.status_update
+    if update is not None and update.status.message is not None:
+        return update.status.message.text[:400]
+    return ""
+
+
+def park_of(event: StreamResponse, park: str) -> str:
+    """What the task waits for after the event: `person`, the ids of tasks, or ""."""
+    if event.status_update is None:
+        return park
+    metadata = event.status_update.metadata or {}
+    if state_of(event) in (TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED):
+        return "person"
+    return str(metadata.get(WAITING_KEY, ""))
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class TaskRecord:
     """One accepted message and its event log, shared by its turn and its readers.
 
@@ -112,6 +130,19 @@ class TaskRecord:
         self.staged = self.last_sequence
         states = (state_of(numbered.event) for numbered in reversed(self.events))
         self.state = next((state for state in states if state is not None), None)
+
+    def follow(self, events: Iterable[NumberedEvent]) -> None:
+        """Show what another process journaled, as far as it is new here."""
+        fresh = [event for event in events if event.sequence > self.last_sequence]
+        for numbered in fresh:
+            self.text = text_of(numbered.event) or self.text
+            self.park = park_of(numbered.event, self.park)
+        self.staged = fresh[-1].sequence if fresh else self.staged
+        self.state = next(
+            (state for each in reversed(fresh) if (state := state_of(each.event)) is not None),
+            self.state,
+        )
+        self.publish(fresh)
 
     def raise_refused(self) -> None:
         """Tell, once, that a write which nobody waited for was refused."""

@@ -1,15 +1,19 @@
-"""A second process over a network's journal: it serves the agents that another process runs.
+"""A network as any process over its journal serves it: what it reads, follows and orders.
 
-It reads tasks and events itself, and leaves what changes something as orders for
-the owner (`orders`). So a stream begun at one process goes on at the other, and an
-answer or a cancellation given to one reaches the work in the other. It runs no
-agent, no model and no tool.
+A `Replica` runs no agent, no model and no tool; a `Network` is one that does. Either
+way a task that another process works on is followed through the journal: its record
+here grows with the log, whoever waits for it is woken, and what changes it (an answer,
+a cancellation) is left as an order for the process that has it (`orders`). A new
+message is accepted by any process and claimed by one (`claims`).
 """
 
-from collections.abc import AsyncIterator
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 import anyio
@@ -20,132 +24,42 @@ from repertory.protocol import (
     AgentService,
     BusyError,
     Call,
-    CancelTaskRequest,
     DeadlineExceededError,
-    EventPage,
-    GetTaskRequest,
-    ListTasksRequest,
-    ListTasksResponse,
-    SendMessageConfiguration,
-    SendMessageRequest,
-    SendMessageResponse,
     Task,
-    TaskNotFoundError,
-    is_interrupted,
-    is_terminal,
 )
-from repertory.xp_store import open_database
+from repertory.xp_store import StoreError, open_database
 
 from .audit import Audit
 from .cards import card_of_entry
-from .journal import Journal, command_outcome, open_journal, owner_of
-from .listing import list_of, trimmed
+from .claims import Claims
+from .journal import Journal, command_outcome, open_journal, runners
+from .lease import Lease
 from .manifest import Manifest
-from .orders import CANCEL, SEND, order_body, outcome_of
+from .orders import order_body, outcome_of
 from .record import TaskRecord
+from .service import JournalService
 from .spans import SpanStore
 from .state_key import state_key
+from .stops import Stops
 from .telemetry import Telemetry, open_telemetry
 
-# How often the journal is looked at while somebody waits for it, in seconds.
-_LOOK_SECONDS: Final = 0.02
+if TYPE_CHECKING:
+    from .host import AgentHost
+
+_log = logging.getLogger(__name__)
+# How often the journal is looked at while somebody waits for it, and else, in seconds.
+LOOK_SECONDS: Final = 0.02
 _IDLE_SECONDS: Final = 0.1
-_OWNER_SECONDS: Final = 5.0
+_OUT_SECONDS: Final = 0.5
+_RETRY_SECONDS: Final = 5.0
+_KNOWN_SECONDS: Final = 1.0
+# Ended tasks that stay in memory for those who ask again.
+_REMEMBERED: Final = 2048
 
 
-class ReplicaService:
-    """An agent of the network, over the journal; implements `repertory.protocol.AgentService`."""
-
-    def __init__(self, replica: "Replica", agent: str) -> None:
-        self._replica = replica
-        self._agent = agent
-
-    async def get_agent_card(self, call: Call) -> AgentCard:
-        return self._replica.card_of(self._agent)
-
-    async def send_message(self, request: SendMessageRequest, call: Call) -> SendMessageResponse:
-        wants = request.configuration or SendMessageConfiguration()
-        immediately = wants.model_copy(update={"return_immediately": True})
-        asked = request.model_copy(update={"configuration": immediately})
-        task = await self._order(SEND, "", asked.wire(), call)
-        if not wants.return_immediately:
-            task = await self._settled(task.id, call)
-        return SendMessageResponse(task=trimmed(task, wants.history_length))
-
-    async def get_task(self, request: GetTaskRequest, call: Call) -> Task:
-        record = await self._load(request.id, call)
-        return trimmed(record.snapshot(), request.history_length)
-
-    async def list_tasks(self, request: ListTasksRequest, call: Call) -> ListTasksResponse:
-        async def load(task_id: str) -> TaskRecord:
-            return await self._load(task_id, call)
-
-        return await list_of(self._replica.journal, self._agent, request, call, load)
-
-    async def cancel_task(self, request: CancelTaskRequest, call: Call) -> Task:
-        await self._load(request.id, call)
-        return await self._order(CANCEL, request.id, request.wire(), call)
-
-    async def read_events(
-        self, task_id: str, after_sequence: int, call: Call, *, wait: float = 0.0, limit: int = 256
-    ) -> EventPage:
-        owner = (self._agent, call.tenant, call.principal)
-        with anyio.move_on_after(wait) as patience:
-            while True:
-                # Taken before the look, so that what comes after it is not missed.
-                changed = self._replica.changed(task_id)
-                page = await self._replica.journal.page(
-                    task_id, owner, max(0, after_sequence), max(1, limit)
-                )
-                if page is None:
-                    raise _absent(task_id, self._agent)
-                if wait <= 0.0 or page.events or page.ended:
-                    return page
-                await changed.wait()
-        assert patience.cancelled_caught
-        return await self.read_events(task_id, after_sequence, call, limit=limit)
-
-    async def _settled(self, task_id: str, call: Call) -> Task:
-        while True:
-            changed = self._replica.changed(task_id)
-            task = (await self._load(task_id, call)).snapshot()
-            if is_terminal(task.status.state) or is_interrupted(task.status.state):
-                return task
-            await changed.wait()
-
-    async def _load(self, task_id: str, call: Call) -> TaskRecord:
-        owner = (self._agent, call.tenant, call.principal)
-        record = await self._replica.journal.load(task_id, owner=owner)
-        if record is None:
-            raise _absent(task_id, self._agent)
-        return record
-
-    async def _order(self, kind: str, task_id: str, request: dict[str, Any], call: Call) -> Task:
-        """Leave an order and wait for its outcome.
-
-        Raises:
-            BusyError: No process runs the network now; nothing was ordered.
-            DeadlineExceededError: The call's deadline passed; the order stands.
-        """
-        await self._replica.require_owner()
-        body = order_body(self._agent, request, call)
-        number = await self._replica.journal.post(kind, task_id, body)
-        left = call.seconds_left()
-        with anyio.move_on_after(left):
-            while True:
-                outcome = await command_outcome(self._replica.journal.database, number)
-                if outcome:
-                    return outcome_of(outcome)
-                await anyio.sleep(_LOOK_SECONDS)
-        raise DeadlineExceededError(
-            "the call's deadline passed before its order was carried out; the same message may be"
-            " sent again"
-        )
-
-
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Replica:
-    """A network as another process serves it. Open it with `open_replica`."""
+    """A network as this process serves it. Open it with `open_replica`."""
 
     manifest: Manifest
     journal: Journal
@@ -153,10 +67,23 @@ class Replica:
     audit: Audit
     url: str
     state_key: bytes
+    lease: Lease
+    hosts: "dict[str, AgentHost]" = field(default_factory=dict)
+    # The tasks whose steps are looked up when they begin here.
+    resumed: set[str] = field(default_factory=set)
+    claims: Claims = field(init=False)
+    stops: Stops = field(default_factory=Stops)
     _cards: dict[str, AgentCard] = field(default_factory=dict)
-    # Held by those who wait, so what nobody waits for is not kept.
-    _waiting: "WeakValueDictionary[str, anyio.Event]" = field(default_factory=WeakValueDictionary)
-    _owned_until: float = 0.0
+    _services: dict[str, AgentService] = field(default_factory=dict)
+    # What this process works on, and what ended lately.
+    _records: "OrderedDict[str, TaskRecord]" = field(default_factory=OrderedDict)
+    _ended: "OrderedDict[str, None]" = field(default_factory=OrderedDict)
+    # What others work on; held by those who wait, so what nobody waits for is not kept.
+    _followed: "WeakValueDictionary[str, TaskRecord]" = field(default_factory=WeakValueDictionary)
+    _lives_until: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.claims = Claims(self.journal.database, self.lease)
 
     @property
     def name(self) -> str:
@@ -164,74 +91,219 @@ class Replica:
 
     @property
     def agents(self) -> tuple[str, ...]:
-        """The names of all agents, as the manifest orders them."""
+        """The names of all agents, here and elsewhere, as the manifest orders them."""
         return tuple(self.manifest.agents)
 
     @property
     def local_agents(self) -> tuple[str, ...]:
-        """The names of the agents that the network runs."""
+        """The names of the network's own agents, whichever of its processes runs them."""
         return tuple(name for name, entry in self.manifest.agents.items() if not entry.is_remote)
 
+    def full_name(self, agent: str) -> str:
+        """`network/agent`, as it stands in a call's chain."""
+        return f"{self.name}/{agent}"
+
     def service(self, agent: str) -> AgentService:
-        """The agent's A2A operations, over the journal."""
-        return ReplicaService(self, agent)
+        """The agent's A2A operations, at whichever process it works."""
+        service = self._services.get(agent)
+        if service is None:
+            service = self._services[agent] = JournalService(self, agent)
+        return service
 
     def card_of(self, agent: str) -> AgentCard:
-        """The agent's card."""
+        """The agent's card; a remote agent's own once it has been fetched."""
         card = self._cards.get(agent)
         if card is None:
             card = self._cards[agent] = card_of_entry(self.manifest, agent)
         return card
 
     def replace_card(self, agent: str, card: AgentCard) -> None:
-        """Give an agent the card with the address it is served at here."""
+        """Give an agent another card: a fetched one, or one with the address it is served at."""
         self._cards[agent] = card
 
-    def changed(self, task_id: str) -> anyio.Event:
-        """What is set when the task's log has grown."""
-        event = self._waiting.get(task_id)
-        if event is None:
-            event = self._waiting[task_id] = anyio.Event()
-        return event
+    def now(self) -> datetime:
+        """The time that goes into statuses, in UTC."""
+        return datetime.now(UTC)
+
+    def takes_work(self, principal: str) -> bool:
+        """Whether work of `principal` may begin."""
+        return True
 
     async def drain(self) -> None:
         """Nothing is at work here that another process would have to finish."""
 
-    async def require_owner(self) -> None:
-        """Return when a process runs the network.
+    # -- records -----------------------------------------------------------------
+
+    def works_on(self, record: TaskRecord) -> bool:
+        """Whether the task is this process's, so that it may write to it."""
+        host = self.hosts.get(record.agent)
+        return host is not None and host.pending.get(record.id) is record
+
+    async def find(self, task_id: str) -> TaskRecord | None:
+        """A task's record, as it stands now at whichever process has it."""
+        return await self._find(task_id, None)
+
+    async def find_for(self, task_id: str, agent: str, call: Call) -> TaskRecord | None:
+        """The record of a task of `agent` that is this caller's; a foreign one is not looked up."""
+        return await self._find(task_id, (agent, call.tenant, call.principal))
+
+    async def _find(self, task_id: str, owner: tuple[str, str, str] | None) -> TaskRecord | None:
+        record = self._records.get(task_id)
+        if record is None and (record := self._followed.get(task_id)) is not None:
+            await self.catch_up(record)
+        if record is not None:
+            whose = (record.agent, record.tenant, record.principal)
+            return record if owner in (None, whose) else None
+        loaded = await self.journal.load(task_id, owner=owner)
+        return None if loaded is None else self.meet(loaded)
+
+    def meet(self, record: TaskRecord) -> TaskRecord:
+        """The record of a loaded task that everybody here shares."""
+        known = self._records.get(record.id) or self._followed.get(record.id)
+        if known is not None:
+            return known
+        if record.ended:
+            return self.adopt(record)
+        self._followed[record.id] = record
+        return record
+
+    def adopt(self, record: TaskRecord) -> TaskRecord:
+        """Keep a task that is this process's, or has ended; an earlier record of it wins."""
+        known = self._records.get(record.id)
+        if known is not None:
+            return known
+        followed = self._followed.pop(record.id, None)
+        if followed is not None and followed is not record:
+            followed.follow(record.events)
+            followed.created_at, followed.attempts = record.created_at, record.attempts
+            record = followed
+        self._records[record.id] = record
+        if record.ended:
+            self.ended(record)
+        return record
+
+    def let_go(self, record: TaskRecord) -> None:
+        """From here on follow a task that was this process's; who waits for it goes on waiting."""
+        self.journal.forget(record)
+        if self._records.pop(record.id, None) is not None and not record.ended:
+            self._followed[record.id] = record
+
+    def ended(self, record: TaskRecord) -> None:
+        """Remember an ended task for a while."""
+        self._ended[record.id] = None
+        self._ended.move_to_end(record.id)
+        while len(self._ended) > _REMEMBERED:
+            old, _ = self._ended.popitem(last=False)
+            self._records.pop(old, None)
+
+    async def lose(self, record: TaskRecord) -> None:
+        """Stop work on a task that another process has taken, and follow it from here on."""
+        self.let_go(record)
+
+    # -- following ---------------------------------------------------------------
+
+    async def catch_up(self, record: TaskRecord) -> None:
+        """Publish what another process wrote to a task's log since the last look."""
+        events = await self.journal.events_after(record.id, record.last_sequence)
+        if events and record.id in self._followed:
+            record.follow(events)
+
+    async def follow(self) -> bool:
+        """Let followed tasks' records grow with their logs; whether anybody waits for one."""
+        seen = {task_id: record.last_sequence for task_id, record in self._followed.items()}
+        if not seen:
+            return False
+        for task_id in await self.journal.grown(seen):
+            if (record := self._followed.get(task_id)) is not None:
+                await self.catch_up(record)
+        return True
+
+    async def keep_following(self) -> None:
+        """Follow until cancelled; a database that is away is asked again."""
+        while True:
+            try:
+                pause = LOOK_SECONDS if await self.follow() else _IDLE_SECONDS
+            except StoreError as error:
+                _log.warning("the journal cannot be read now: %s", error)
+                pause = _OUT_SECONDS
+            await anyio.sleep(pause)
+
+    def told_unclaimed(self) -> None:
+        """Learn that a task was accepted that no process has taken yet."""
+
+    def moved(self, _: TaskRecord | None = None) -> None:
+        """Learn that a task ended, began or parked."""
+
+    # -- orders ------------------------------------------------------------------
+
+    async def order(
+        self, kind: str, record: TaskRecord, request: Mapping[str, Any], call: Call
+    ) -> Task:
+        """Leave an order for the process that has the task, and wait for its outcome.
+
+        Raises:
+            BusyError: No process runs the agent now; nothing was ordered.
+            DeadlineExceededError: The call's deadline passed; the order stands.
+            RepertoryError: What the operation answered instead.
+        """
+        await self.require_runner(record.agent)
+        body = order_body(record.agent, request, call)
+        number = await self.journal.post(kind, record.id, body)
+        with anyio.move_on_after(call.seconds_left()):
+            while True:
+                outcome = await command_outcome(self.journal.database, number)
+                if outcome:
+                    await self.catch_up(record)
+                    return outcome_of(outcome)
+                await anyio.sleep(LOOK_SECONDS)
+        raise DeadlineExceededError(
+            "the call's deadline passed before its order was carried out; the same message may be"
+            " sent again"
+        )
+
+    async def require_runner(self, agent: str) -> None:
+        """Return when a living process runs the agent.
 
         Raises:
             BusyError: None does.
         """
-        now = anyio.current_time()
-        if now < self._owned_until:
+        if agent in self.hosts:
             return
-        if await anyio.to_thread.run_sync(owner_of, self.url) is None:
+        pool = self.manifest.agents[agent].pool
+        now = anyio.current_time()
+        if now < self._lives_until.get(pool, 0.0):
+            return
+        if not await self._is_run(pool):
+            told = f"network {self.name}" if not self.lease.shared else f"pool {pool!r}"
             raise BusyError(
-                f"no process runs network {self.name} now, so nothing new is taken up; what was"
-                " accepted is in the journal",
-                retry_after=_OWNER_SECONDS,
+                f"no process runs {told} now, so nothing new is taken up; what was accepted is in"
+                " the journal",
+                retry_after=_RETRY_SECONDS,
             )
-        self._owned_until = now + 1.0
+        self._lives_until[pool] = now + _KNOWN_SECONDS
 
-    async def watch(self) -> None:
-        """Wake those who wait for a task whose log has grown, until cancelled."""
-        mark = -1
-        while True:
-            # Whoever began to wait meanwhile looked at the log before.
-            waiting = bool(self._waiting)
-            mark, grown = await self.journal.changed_since(mark)
-            for task_id in grown.intersection(self._waiting):
-                if (event := self._waiting.pop(task_id, None)) is not None:
-                    event.set()
-            await anyio.sleep(_LOOK_SECONDS if waiting else _IDLE_SECONDS)
+    async def _is_run(self, pool: str) -> bool:
+        known = await runners(self.journal.database)
+        return any(pool in each.pools and not each.draining for each in known)
+
+    async def require_room(self, agent: str) -> None:
+        """Return when a message for an agent that runs elsewhere may be accepted here.
+
+        Raises:
+            BusyError: As many as its mailbox holds wait for a process already.
+        """
+        most = self.manifest.agents[agent].mailbox
+        if await self.claims.depth(agent) >= most:
+            raise BusyError(
+                f"{most} messages wait for {agent} already; try again", retry_after=_RETRY_SECONDS
+            )
 
 
 @asynccontextmanager
 async def open_replica(
     manifest: Manifest, *, store_url: str | None = None
 ) -> AsyncIterator[Replica]:
-    """Serve beside the process that runs the network of `manifest`, over the same store.
+    """Serve beside the processes that run the network of `manifest`, over the same store.
 
     Raises:
         StoreError: The store cannot be opened.
@@ -250,13 +322,37 @@ async def open_replica(
                 otlp=manifest.telemetry.otlp,
             )
         )
-        key = await state_key(database)
-        replica = Replica(manifest, journal, telemetry, Audit(database), url, key)
+        lease = await enter(held_lease(journal, (), manifest.store.lease))
+        replica = Replica(
+            manifest=manifest,
+            journal=journal,
+            telemetry=telemetry,
+            audit=Audit(database),
+            url=url,
+            state_key=await state_key(database),
+            lease=lease,
+        )
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(replica.watch)
+            tasks.start_soon(lease.run)
+            tasks.start_soon(replica.keep_following)
             yield replica
             tasks.cancel_scope.cancel()
 
 
-def _absent(task_id: str, agent: str) -> TaskNotFoundError:
-    return TaskNotFoundError(f"no task {task_id!r} at {agent}", task_id=task_id)
+@asynccontextmanager
+async def held_lease(
+    journal: Journal, pools: tuple[str, ...], seconds: float
+) -> AsyncIterator[Lease]:
+    """This process's place among those over the journal; inside, somebody must `run` it."""
+    lease = Lease(journal.database, pools=pools, seconds=seconds)
+    await lease.begin()
+    journal.lease = lease
+    try:
+        yield lease
+    finally:
+        with anyio.CancelScope(shield=True):
+            try:
+                await lease.end()
+            except StoreError as error:
+                # The lease lapses by itself; the others wait for that.
+                _log.warning("the others were not told that this process ends: %s", error)

@@ -1,6 +1,10 @@
-"""A2A's operations on one hosted agent: the near end of every link."""
+"""A2A's operations on one of the network's agents: the near end of every link.
 
-from collections.abc import Mapping
+Any process over the journal answers them. What writes to a task is done here when the
+task is this process's, and else ordered of the one that has it.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -34,35 +38,40 @@ from repertory.protocol import (
     is_terminal,
     new_id,
 )
-from repertory.xp_store import StoreError
+from repertory.xp_store import Connection, StoreError
 
 from .audit import AuditEntry
 from .dead_letters import inherit, successor_of
 from .errors import NetworkClosedError
-from .journal import question_of
+from .journal import StaleTaskError, question_of
 from .listing import list_of, trimmed
+from .orders import CANCEL, SEND
 from .record import INPUT_KEY, STEP_KEY, TaskRecord
 from .tenants import counts
 
 if TYPE_CHECKING:
     from .host import AgentHost
+    from .replica import Replica
 
 
-class LocalService:
-    """Implements `repertory.protocol.AgentService` for an agent of this process."""
+class JournalService:
+    """Implements `repertory.protocol.AgentService` for an agent of this network."""
 
-    def __init__(self, host: "AgentHost") -> None:
-        self._host = host
+    def __init__(self, network: "Replica", agent: str) -> None:
+        self._network = network
+        self._name = agent
+        self._full_name = network.full_name(agent)
+        self._entry = network.manifest.agents[agent]
 
     async def get_agent_card(self, call: Call) -> AgentCard:
-        return self._host.network.card_of(self._host.name)
+        return self._network.card_of(self._name)
 
     # -- messages --------------------------------------------------------------
 
     async def send_message(self, request: SendMessageRequest, call: Call) -> SendMessageResponse:
         message = request.message
         if message.task_id:
-            record = await self._continue(message, call)
+            record = await self._continue(request, call)
         else:
             record = await self._accept(message, call)
         configuration = request.configuration
@@ -77,24 +86,24 @@ class LocalService:
             await record.wait_beyond(record.last_sequence)
 
     async def _accept(self, message: Message, call: Call) -> TaskRecord:
-        host, network = self._host, self._host.network
-        if host.full_name in call.chain:
+        network = self._network
+        if self._full_name in call.chain:
             raise CallCycleError(
-                f"{host.name} already waits for this call: {' asks '.join(call.chain)} asks"
-                f" {host.full_name}",
+                f"{self._name} already waits for this call: {' asks '.join(call.chain)} asks"
+                f" {self._full_name}",
                 chain=call.chain,
             )
         if (left := call.seconds_left()) is not None and left <= 0:
-            raise DeadlineExceededError(f"the deadline of the call to {host.name} has passed")
+            raise DeadlineExceededError(f"the deadline of the call to {self._name} has passed")
         if not message.message_id:
             raise InvalidParamsError("message.messageId is empty; give every message its own id")
         if not message.parts:
             raise InvalidParamsError("message.parts is empty; a message needs at least one part")
         await self._permit(message, call)
-        patience = host.entry.patience
+        patience = self._entry.patience
         record = TaskRecord(
             id=new_id(),
-            agent=host.name,
+            agent=self._name,
             tenant=call.tenant,
             principal=call.principal,
             context_id=message.context_id or new_id(),
@@ -111,41 +120,78 @@ class LocalService:
                 f"network {network.manifest.network} is draining and takes no new work",
                 network=network.manifest.network,
             )
-        network.stops.require(host.name, call.tenant)
+        host = network.hosts.get(self._name)
+        if host is None:
+            return await self._leave(record)
+        network.stops.require(self._name, call.tenant)
         if counts(record):
-            network.tenants.admit(
+            host.network.tenants.admit(
                 call.tenant,
-                lambda: network.waiting_of(call.tenant),
+                lambda: host.network.waiting_of(call.tenant),
                 host.mailbox.retry_after(),
             )
-        mailbox = host.mailbox
-        await self._wait_for_room(call, record)
+        await self._wait_for_room(host, call, record)
+        return await self._take(host, record)
 
-        def settled(earlier: TaskRecord | None) -> None:
-            if earlier is None:
+    async def _leave(
+        self, record: TaskRecord, also: Callable[[Connection], Any] | None = None
+    ) -> TaskRecord:
+        """Accept a message for whichever process runs the agent."""
+        network = self._network
+        await network.require_runner(self._name)
+        await network.stops.refresh(network.journal.database)
+        network.stops.require(self._name, record.tenant)
+        await network.require_room(self._name)
+        earlier = await network.journal.accept(
+            record,
+            _submitted(record, network.now()),
+            lambda earlier, _: network.told_unclaimed() if earlier is None else None,
+            claim=False,
+            also=also,
+        )
+        return network.meet(record if earlier is None else earlier)
+
+    async def _take(
+        self,
+        host: "AgentHost",
+        record: TaskRecord,
+        also: Callable[[Connection], Any] | None = None,
+    ) -> TaskRecord:
+        """Accept a message that this process works on when nothing before it is elsewhere.
+
+        Its place in the mailbox was promised. also: gives it steps, in the same commit.
+        """
+        network, mailbox = self._network, host.mailbox
+
+        def settled(earlier: TaskRecord | None, claimed: bool) -> None:
+            if claimed:
+                if also is not None:
+                    network.resumed.add(record.id)
                 host.take(network.adopt(record))
-            else:
-                mailbox.give_back_room()
+                return
+            mailbox.give_back_room()
+            if earlier is None:
+                network.meet(record)
+                network.told_unclaimed()
 
         try:
             earlier = await network.journal.accept(
-                record, _submitted(record, network.now()), settled
+                record, _submitted(record, network.now()), settled, also=also
             )
         except StoreError:
             mailbox.give_back_room()
             raise
         if earlier is not None:
-            return network.adopt(earlier)
+            return network.meet(earlier)
         await host.fail_if_down(record)
         return record
 
-    async def _wait_for_room(self, call: Call, record: TaskRecord) -> None:
+    async def _wait_for_room(self, host: "AgentHost", call: Call, record: TaskRecord) -> None:
         """Be promised room, or tell a caller from outside that there is none.
 
         An agent of this network waits as long as its own task may: it holds a place
         of work, and those are bounded, so what waits here is bounded too.
         """
-        host = self._host
         if call.principal.startswith("agent:"):
             await host.mailbox.wait_for_room(call.tenant)
             return
@@ -168,46 +214,29 @@ class LocalService:
         Raises:
             StoppedError: The agent or the tenant was stopped.
         """
-        host, network = self._host, self._host.network
-        network.stops.require(host.name, earlier.tenant)
+        network = self._network
         record = successor_of(earlier)
+        also = inherit(earlier.id, record.id)
+        host = network.hosts.get(self._name)
+        if host is None:
+            return await self._leave(record, also)
+        network.stops.require(self._name, earlier.tenant)
         await host.mailbox.wait_for_room(earlier.tenant)
-
-        def settled(known: TaskRecord | None) -> None:
-            if known is None:
-                network.resumed.add(record.id)
-                host.take(network.adopt(record))
-            else:
-                host.mailbox.give_back_room()
-
-        try:
-            known = await network.journal.accept(
-                record,
-                _submitted(record, network.now()),
-                settled,
-                also=inherit(earlier.id, record.id),
-            )
-        except StoreError:
-            host.mailbox.give_back_room()
-            raise
-        if known is not None:
-            return network.adopt(known)
-        await host.fail_if_down(record)
-        return record
+        return await self._take(host, record, also)
 
     async def _permit(self, message: Message, call: Call) -> None:
         """Refuse a caller that may not ask this agent, or not for the skill that it names."""
         skill = (message.metadata or {}).get(SKILL_KEY)
-        wanted = f"{self._host.name}/{skill}" if isinstance(skill, str) else self._host.name
+        wanted = f"{self._name}/{skill}" if isinstance(skill, str) else self._name
         try:
             call.capabilities.require(wanted, principal=call.principal, chain=call.chain)
         except PermissionDeniedError as error:
-            await self._host.network.audit.note(
+            await self._network.audit.note(
                 AuditEntry(
                     "denied",
                     principal=call.principal,
                     tenant=call.tenant,
-                    agent=self._host.full_name,
+                    agent=self._full_name,
                     target=wanted,
                     chain=call.chain,
                     reason=error.sentence,
@@ -215,7 +244,8 @@ class LocalService:
             )
             raise
 
-    async def _continue(self, message: Message, call: Call) -> TaskRecord:
+    async def _continue(self, request: SendMessageRequest, call: Call) -> TaskRecord:
+        message = request.message
         record = await self._find(message.task_id, call)
         if message.context_id and message.context_id != record.context_id:
             raise InvalidParamsError(
@@ -231,6 +261,9 @@ class LocalService:
                 task_id=record.id,
                 state=record.now.name,
             )
+        if not self._network.works_on(record):
+            await self._network.order(SEND, record, request.wire(), call)
+            return record
         question = question_of(record)
         options = tuple((question or {}).get("options", ()))
         if options and message.text.strip() not in options:
@@ -242,18 +275,23 @@ class LocalService:
         metadata: dict[str, Any] = {INPUT_KEY: message.wire()}
         if question is not None:
             metadata[STEP_KEY] = _open_step(record)
-        await self._host.network.journal.append(
-            record,
-            StreamResponse(
-                status_update=TaskStatusUpdateEvent(
-                    task_id=record.id,
-                    context_id=record.context_id,
-                    status=TaskStatus(state=TaskState.WORKING, timestamp=self._host.network.now()),
-                    metadata=metadata,
-                )
-            ),
-        )
-        self._host.network.moved(record)
+        try:
+            await self._network.journal.append(
+                record,
+                StreamResponse(
+                    status_update=TaskStatusUpdateEvent(
+                        task_id=record.id,
+                        context_id=record.context_id,
+                        status=TaskStatus(state=TaskState.WORKING, timestamp=self._network.now()),
+                        metadata=metadata,
+                    )
+                ),
+            )
+        except StaleTaskError:
+            # Taken over while this process slept; the other has the question too.
+            await self._network.lose(record)
+            return await self._continue(request, call)
+        self._network.moved(record)
         return record
 
     # -- tasks -----------------------------------------------------------------
@@ -266,7 +304,7 @@ class LocalService:
         async def load(task_id: str) -> TaskRecord:
             return await self._find(task_id, call)
 
-        return await list_of(self._host.network.journal, self._host.name, request, call, load)
+        return await list_of(self._network.journal, self._name, request, call, load)
 
     async def cancel_task(self, request: CancelTaskRequest, call: Call) -> Task:
         record = await self._find(request.id, call)
@@ -274,7 +312,10 @@ class LocalService:
             raise TaskNotCancelableError(
                 f"task {record.id} has already ended as {record.now.name}", task_id=record.id
             )
-        await self._host.cancel(record)
+        host = self._network.hosts.get(self._name)
+        if host is None or not self._network.works_on(record):
+            return await self._network.order(CANCEL, record, request.wire(), call)
+        await host.cancel(record)
         return record.snapshot()
 
     async def read_events(
@@ -287,9 +328,9 @@ class LocalService:
         return record.page(after_sequence, max(1, limit))
 
     async def _find(self, task_id: str, call: Call) -> TaskRecord:
-        record = await self._host.network.find_for(task_id, self._host.name, call)
+        record = await self._network.find_for(task_id, self._name, call)
         if record is None:
-            raise TaskNotFoundError(f"no task {task_id!r} at {self._host.name}", task_id=task_id)
+            raise TaskNotFoundError(f"no task {task_id!r} at {self._name}", task_id=task_id)
         return record
 
 

@@ -14,25 +14,31 @@ from repertory.xp_store import Connection, Database
 Standing = Mapping[tuple[Literal["agent", "model"], str], str]
 
 
-async def write_standing(database: Database, standing: Standing) -> None:
-    """Replace what is said by `standing`: a sentence for each agent and model that is not well."""
+async def write_standing(database: Database, process: int, standing: Standing) -> None:
+    """Replace what a process says: a sentence for each agent and model that is not well."""
     now = time()
-    rows = [(kind, name, detail[:500], now) for (kind, name), detail in standing.items()]
+    rows = [(kind, name, process, detail[:500], now) for (kind, name), detail in standing.items()]
 
     def unit(connection: Connection) -> None:
-        connection.execute("DELETE FROM standing")
+        connection.execute(
+            "DELETE FROM standing WHERE process=? OR process NOT IN (SELECT number FROM process)",
+            (process,),
+        )
         connection.executemany(
-            "INSERT INTO standing (kind, name, detail, at) VALUES (?, ?, ?, ?)", rows
+            "INSERT INTO standing (kind, name, process, detail, at) VALUES (?, ?, ?, ?, ?)", rows
         )
 
     await database.transact(unit)
 
 
 async def read_standing(database: Database) -> dict[tuple[str, str], str]:
-    """What was said last."""
+    """What was said last by the processes that are there."""
 
     def unit(connection: Connection) -> dict[tuple[str, str], str]:
-        rows = connection.execute("SELECT kind, name, detail FROM standing ORDER BY kind, name")
+        rows = connection.execute(
+            "SELECT kind, name, detail FROM standing"
+            " WHERE process IN (SELECT number FROM process) ORDER BY kind, name, process"
+        )
         return {(kind, name): detail for kind, name, detail in rows.fetchall()}
 
     return await database.read(unit)

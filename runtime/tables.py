@@ -1,4 +1,4 @@
-"""The journal's tables: tasks, their event log, their steps, and orders from other processes.
+"""The journal's tables: tasks, their event log, their steps, and the processes that share them.
 
 SQLModel is the schema and the query language; the hot path prepares its
 statements from these tables once (see `journal`). Bodies are JSON text.
@@ -21,14 +21,15 @@ class TaskRow(JournalTable, table=True):
     seconds: the working time allowed, None for no limit. sequence: the last
     event's, which is the row's optimistic version. park: what the task waits
     for, "" while it works. capabilities: what its caller may cause, as JSON.
-    Times are seconds since the epoch.
+    owner: the number of the process that works on it or ended it, 0 for none;
+    every write for the task holds it. Times are seconds since the epoch.
     """
 
     __tablename__: ClassVar[Any] = "task"
     __table_args__ = (
         UniqueConstraint("tenant", "principal", "agent", "message_id"),
-        Index("task_open", "ended", "agent", "created_at"),
-        Index("task_context", "tenant", "context_id", "created_at"),
+        Index("task_claim", "ended", "owner", "agent", "created_at"),
+        Index("task_dialogue", "tenant", "context_id", "ended", "created_at"),
     )
 
     id: str = Field(primary_key=True)
@@ -52,6 +53,28 @@ class TaskRow(JournalTable, table=True):
     created_at: float
     updated_at: float = Field(index=True)
     capabilities: str = Field(default="[]", sa_column_kwargs={"server_default": "[]"})
+    owner: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+
+
+class ProcessRow(JournalTable, table=True):
+    """A process that shares the journal.
+
+    number: its fencing token, never given twice. pools: the pools whose agents it
+    runs, as JSON; an empty list for a process that only serves. lease_until: by the
+    database's clock, in seconds since the epoch, so that no machine's own matters;
+    0 where a lock on the store's file says who lives.
+    """
+
+    __tablename__: ClassVar[Any] = "process"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    number: int | None = Field(default=None, primary_key=True)
+    host: str
+    pid: int
+    pools: str
+    started_at: float
+    lease_until: float
+    draining: int = Field(default=0)
 
 
 class EventRow(JournalTable, table=True):
@@ -88,7 +111,7 @@ class StepRow(JournalTable, table=True):
 
 
 class CommandRow(JournalTable, table=True):
-    """An order given by another process: answer or cancel a task."""
+    """An order given by another process to the one that works on a task: answer or cancel it."""
 
     __tablename__: ClassVar[Any] = "command"
 
@@ -158,6 +181,7 @@ class StandingRow(JournalTable, table=True):
 
     kind: str = Field(primary_key=True)
     name: str = Field(primary_key=True)
+    process: int = Field(primary_key=True, sa_column_kwargs={"server_default": "0"})
     detail: str
     at: float
 
@@ -255,3 +279,4 @@ class WebhookRow(JournalTable, table=True):
     sent: int
     done: int = Field(index=True)
     version: str
+    owner: int = Field(default=0, sa_column_kwargs={"server_default": "0"})

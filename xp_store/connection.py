@@ -73,6 +73,10 @@ class Connection(Protocol):
         """From here to the commit, let no other process do what this name stands for."""
         ...
 
+    def try_hold(self, name: str) -> bool:
+        """As `hold` where no other process holds it now; whether that is so."""
+        ...
+
     def notify(self, channel: str, payload: str = "") -> None:
         """Wake, with the commit, whoever listens to `channel`; see `Database.listen`."""
         ...

@@ -96,6 +96,10 @@ class PostgresConnection:
     def hold(self, name: str) -> None:
         self.execute(f"SELECT pg_advisory_xact_lock({_LOCK})", (name,))
 
+    def try_hold(self, name: str) -> bool:
+        taken = self.execute(f"SELECT pg_try_advisory_xact_lock({_LOCK})", (name,))
+        return bool(taken.fetchone()[0])
+
     def notify(self, channel: str, payload: str = "") -> None:
         self.execute("SELECT pg_notify(?, ?)", (CHANNEL, json.dumps([channel, payload])))
 

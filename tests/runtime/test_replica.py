@@ -259,4 +259,4 @@ async def test_a_replica_without_an_owner_says_so_and_still_reads(tmp_path: Path
             with pytest.raises(BusyError, match="no process runs network firm now"):
                 await service.send_message(_request(), Call())
             assert await replica.journal.pending_commands() == []
-            assert len(replica._waiting) == 0
+            assert len(replica._followed) == 0

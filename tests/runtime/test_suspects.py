@@ -143,7 +143,7 @@ def _put_tasks(*names_and_connection: Any, sequence: int = 1) -> None:
     """Tasks of which only the id and the last event's number matter; the connection comes last."""
     *names, connection = names_and_connection
     statement, columns = prepared_insert(TaskRow)
-    numbers = {"sequence": sequence, "ended": 0, "attempts": 0, "created_at": 0.0}
+    numbers = {"sequence": sequence, "ended": 0, "attempts": 0, "created_at": 0.0, "owner": 0}
     for name in names:
         values = {"id": name, "message_id": name, "seconds": None, "updated_at": 0.0, **numbers}
         connection.execute(statement, tuple(values.get(column, "") for column in columns))

@@ -11,6 +11,7 @@ from repertory.agents import Agent
 from repertory.protocol import AgentService, RepertoryError
 from repertory.runtime.audit import Audit
 from repertory.runtime.journal import open_journal
+from repertory.runtime.lease import Lease
 from repertory.runtime.manifest import Manifest
 from repertory.runtime.network import Network
 from repertory.runtime.opening import _make_hosts
@@ -75,10 +76,14 @@ class Process:
             open_pack_store(database, embedder=HashEmbedder()) as packs,
             open_checker() as checker,
         ):
+            journal.lease = lease = Lease(database, pools=self._manifest.pools)
+            await lease.begin()
             network = Network(
-                self._manifest,
-                journal,
-                telemetry,
+                manifest=self._manifest,
+                journal=journal,
+                telemetry=telemetry,
+                url=self._manifest.store_url,
+                lease=lease,
                 packs=packs,
                 checker=checker,
                 models={},

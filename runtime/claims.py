@@ -1,0 +1,116 @@
+"""Which process takes a task: claims of what nobody, or a dead process, works on.
+
+Over SQLite the process that holds the store's lock takes everything. On a server the
+processes take what they have places for, each a row that no other is taking
+(`FOR UPDATE SKIP LOCKED`). The tasks of one dialogue stay in order: one can be taken
+only when no earlier one is left to be taken, and none is at work at another process.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from repertory.xp_store import Connection, Database
+
+from .lease import Lease
+
+_MOST: Final = 500
+# Whose tasks are to be had: nobody's, and those of processes whose lease lapsed.
+_TO_BE_HAD = "(SELECT 0 UNION ALL SELECT number FROM process WHERE lease_until < {now})"
+_CLAIMABLE = """
+SELECT t.id FROM task t
+WHERE t.ended=0 AND t.agent=? AND t.owner IN {had} AND NOT EXISTS (
+    SELECT 1 FROM task e
+    WHERE e.tenant=t.tenant AND e.context_id=t.context_id AND e.ended=0
+    AND e.agent=t.agent AND e.principal=t.principal AND e.park='' AND e.id<>t.id
+    AND CASE WHEN e.owner IN {had}
+        THEN e.created_at < t.created_at OR (e.created_at = t.created_at AND e.id < t.id)
+        ELSE e.owner<>? END)
+ORDER BY t.created_at, t.id LIMIT ?"""
+
+
+class Claims:
+    """What this process takes of the journal's tasks, and gives back."""
+
+    def __init__(self, database: Database, lease: Lease) -> None:
+        self._database = database
+        self._lease = lease
+        had = _TO_BE_HAD.format(now=lease.now)
+        self._claimable = _CLAIMABLE.format(had=had)
+        if lease.locks:
+            self._claimable += " FOR UPDATE OF t SKIP LOCKED"
+
+    async def all(self, agents: Collection[str]) -> list[str]:
+        """Take every task of these agents that has not ended, where this process is alone."""
+        me = self._lease.number
+        names = tuple(agents)
+        where = f"ended=0 AND owner<>? AND agent IN ({','.join('?' * len(names))})"
+
+        def unit(connection: Connection) -> list[str]:
+            rows = connection.execute(f"SELECT id FROM task WHERE {where}", (me, *names))
+            found = [row[0] for row in rows.fetchall()]
+            connection.execute(f"UPDATE task SET owner=? WHERE {where}", (me, me, *names))
+            return found
+
+        return await self._database.transact(unit)
+
+    async def some(self, places: Mapping[str, int]) -> list[str]:
+        """Take tasks of agents, the oldest first, at most as many as each has places."""
+        me = self._lease.number
+
+        def unit(connection: Connection) -> list[str]:
+            found: list[str] = []
+            for agent, most in places.items():
+                rows = connection.execute(self._claimable, (agent, me, min(most, _MOST)))
+                ids = [row[0] for row in rows.fetchall()]
+                if ids:
+                    connection.execute(
+                        f"UPDATE task SET owner=? WHERE id IN ({','.join('?' * len(ids))})",
+                        (me, *ids),
+                    )
+                found += ids
+            return found
+
+        return await self._database.transact(unit)
+
+    async def unclaimed(self) -> bool:
+        """Whether a task waits that no process has taken."""
+        query = "SELECT 1 FROM task WHERE ended=0 AND owner=0 LIMIT 1"
+        return await self._database.read(
+            lambda connection: connection.execute(query).fetchone() is not None
+        )
+
+    async def depth(self, agent: str) -> int:
+        """How many tasks of an agent no process has taken."""
+        query = "SELECT count(*) FROM task WHERE ended=0 AND owner=0 AND agent=?"
+        return await self._database.read(
+            lambda connection: int(connection.execute(query, (agent,)).fetchone()[0])
+        )
+
+    async def at_work(self, agents: Collection[str]) -> bool:
+        """Whether any process has work left for these agents, or nobody has taken it yet."""
+        names = tuple(agents)
+        query = (
+            "SELECT 1 FROM task WHERE ended=0 AND park=''"
+            f" AND agent IN ({','.join('?' * len(names))}) LIMIT 1"
+        )
+        return await self._database.read(
+            lambda connection: connection.execute(query, names).fetchone() is not None
+        )
+
+    async def held(self) -> set[str]:
+        """The tasks that are this process's and have not ended."""
+        query = "SELECT id FROM task WHERE ended=0 AND owner=?"
+
+        def unit(connection: Connection) -> set[str]:
+            return {row[0] for row in connection.execute(query, (self._lease.number,))}
+
+        return await self._database.read(unit)
+
+    async def give_back(self, ids: Sequence[str]) -> None:
+        """Leave tasks that are still this process's to whoever takes them."""
+        rows: list[tuple[Any, ...]] = [(task_id, self._lease.number) for task_id in ids]
+        await self._database.transact(
+            lambda connection: connection.executemany(
+                "UPDATE task SET owner=0 WHERE id=? AND owner=? AND ended=0", rows
+            )
+        )
