@@ -122,15 +122,23 @@ def serve(
     host: Annotated[str, typer.Option(help="Default: the manifest's.")] = "",
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")] = None,
     replica: Annotated[
-        bool, typer.Option("--replica", help="Beside the process that runs the network.")
+        bool, typer.Option("--replica", help="Beside other processes that run the network.")
     ] = False,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(help="Run the agents of this pool; may be given several times."),
+    ] = None,
     store: Store = "",
     as_json: Json = False,
 ) -> None:
-    """Offer the network's agents over HTTP, by MCP and A2A, until interrupted."""
+    """Offer the network's agents over HTTP, by MCP and A2A, until interrupted.
+
+    Over PostgreSQL any number of processes share the work. Over SQLite one runs the
+    agents, and replicas serve beside it.
+    """
     from .cli_serve import serve_network
 
-    raise typer.Exit(serve_network(file, host, port, replica, store, as_json))
+    raise typer.Exit(serve_network(file, host, port, replica, pool or [], store, as_json))
 
 
 @app.command(rich_help_panel="Work", epilog=example("repertory ask desk 'What is still open?'"))

@@ -82,11 +82,14 @@ class Interrupts:
 
 
 @asynccontextmanager
-async def running(screen: Screen, chosen: Chosen) -> AsyncIterator[Network]:
-    """The chosen network at work, with the weights it needs."""
+async def running(
+    screen: Screen, chosen: Chosen, *, pools: Sequence[str] = ()
+) -> AsyncIterator[Network]:
+    """The chosen network at work, with the weights it needs; pools: as in `open_network`."""
     await ensure_weights(screen, chosen.manifest)
     screen.say(f"starting {chosen.manifest.network}")
-    async with open_network(chosen.manifest, store_url=chosen.store or None) as network:
+    opened = open_network(chosen.manifest, store_url=chosen.store or None, pools=pools)
+    async with opened as network:
         yield network
 
 

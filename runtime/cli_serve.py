@@ -1,5 +1,6 @@
 """`repertory serve`: the network's agents over HTTP until a signal comes."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -7,32 +8,42 @@ import anyio
 from anyio import create_task_group
 from rich.text import Text
 
+from repertory.xp_store import is_postgres
+
 from .admission import require_guarded, signer_of
 from .chosen import choose
 from .cli_run import Interrupts, has_uvloop, running
 from .exits import Exit
 from .heap import settle_heap
+from .opening import hosted_pools
 from .replica import open_replica
 from .screen import Screen
 from .web import Served, serve
 
 
 def serve_network(
-    path: Path, host: str, port: int | None, replica: bool, store: str, as_json: bool
+    path: Path,
+    host: str,
+    port: int | None,
+    replica: bool,
+    pools: Sequence[str],
+    store: str,
+    as_json: bool,
 ) -> int:
-    """Serve until interrupted; what was accepted by then is done or journaled."""
+    """Serve until interrupted; what was accepted by then is done, journaled, or others' to do."""
     screen, chosen = Screen(json=as_json), choose(path, store)
     place = chosen.manifest.serve
     at, number = host or place.host, place.port if port is None else port
     # Before anything is started: an error here costs nobody a model.
     require_guarded(chosen.manifest, at)
     signer = signer_of(chosen.manifest)
+    hosted_pools(chosen.manifest, chosen.url, pools)
 
     async def work() -> None:
         opened: AbstractAsyncContextManager[Served] = (
             open_replica(chosen.manifest, store_url=chosen.store or None)
-            if replica
-            else running(screen, chosen)
+            if replica and not is_postgres(chosen.url)
+            else running(screen, chosen, pools=pools)
         )
         async with (
             opened as network,

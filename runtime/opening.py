@@ -64,9 +64,10 @@ async def open_network(
     """Run the network of a manifest until the block ends; unfinished work stays in its journal.
 
     store_url: in place of the manifest's. pools: whose agents run here, where several
-    processes share a server's database; by default those that name no pool. tracer_provider, meter_provider: the
-    host program's own. models, kinds: ready-made models and agent classes by
-    name, in place of what the manifest says (for embedding and tests).
+    processes share a server's database; by default those that name no pool.
+    tracer_provider, meter_provider: the host program's own. models, kinds: ready-made
+    models and agent classes by name, in place of what the manifest says (for embedding
+    and tests).
 
     Raises:
         ManifestError: The manifest is not one.
@@ -103,7 +104,9 @@ async def open_network(
         packs = open_pack_store(
             database,
             embedder=embedder or open_embedder(manifest),
-            index=index,
+            # An index is one process's; those who share the packs search them exactly.
+            index=None if is_postgres(url) else index,
+            beside=index,
             rule=manifest.experience.trust_rule,
             redactor=await open_redactor(manifest, database),
         )
