@@ -31,6 +31,7 @@ from .page import write_page
 from .peers import FAULTS as PEERS
 from .points import FAULTS as POINTS
 from .processes import Starter, open_starter
+from .replicas import FAULTS as REPLICAS
 from .stores import MissingStoreError, Store, open_store
 from .wires import FAULTS as WIRES
 
@@ -42,6 +43,7 @@ FAULTS: tuple[Fault, ...] = (
     *FRAMES,
     *CLOCKS,
     *POINTS,
+    *REPLICAS,
     *LOADS,
     *DISKS,
 )
