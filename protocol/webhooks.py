@@ -85,7 +85,10 @@ class WebhookStore(Protocol):
         ...
 
     async def unfinished(self, agent: str) -> list[Webhook]:
-        """The webhooks of an agent whose tasks' events are not all delivered."""
+        """The webhooks of an agent whose tasks' events are not all delivered, to be sent from here.
+
+        Where several processes share a store, each webhook is one process's.
+        """
         ...
 
 
@@ -113,7 +116,8 @@ class Webhooks:
     """The webhooks of one agent's tasks; its `running()` surrounds its use.
 
     Whether a caller may see a task is decided before it is asked for here.
-    rules: which URLs may be called.
+    rules: which URLs may be called. look_seconds: how often the store is asked for
+    webhooks that another process left; None for at the start alone.
     """
 
     def __init__(
@@ -122,9 +126,13 @@ class Webhooks:
         service: AgentService,
         store: WebhookStore,
         rules: OutgoingRules = OutgoingRules(),
+        *,
+        look_seconds: float | None = None,
     ) -> None:
         self._agent = agent
         self._service = service
+        self._look_seconds = look_seconds
+        self._given_up: set[tuple[str, str, str]] = set()
         self._store = store
         self._rules = rules
         self._outgoing: Outgoing | None = None
@@ -139,13 +147,27 @@ class Webhooks:
             anyio.create_task_group() as group,
         ):
             self._group = group
-            for webhook in await self._store.unfinished(self._agent):
-                self._begin(webhook)
+            await self._take_up()
+            if self._look_seconds is not None:
+                group.start_soon(self._keep_looking, self._look_seconds)
             try:
                 yield
             finally:
                 self._group = None
                 group.cancel_scope.cancel()
+
+    async def _take_up(self) -> None:
+        for webhook in await self._store.unfinished(self._agent):
+            if webhook.key not in self._senders and webhook.key not in self._given_up:
+                self._begin(webhook)
+
+    async def _keep_looking(self, seconds: float) -> None:
+        while True:
+            await anyio.sleep(seconds)
+            try:
+                await self._take_up()
+            except RepertoryError as error:
+                _log.warning("webhooks that others left cannot be read now: %s", error)
 
     async def check(self, config: TaskPushNotificationConfig) -> None:
         """Refuse a webhook that may not be called, before anything is begun for it.
@@ -190,6 +212,7 @@ class Webhooks:
             self._agent, call.tenant, call.principal, kept, sent, done=ended, version=version
         )
         await self._store.put(webhook)
+        self._given_up.discard(webhook.key)
         self._stop(webhook.key)
         if not ended or not config.task_id:
             self._begin(webhook)
@@ -253,11 +276,13 @@ class Webhooks:
                     body = await self._body(webhook, numbered, call)
                     if not await self._sent(webhook, numbered.sequence, body):
                         # Kept as it is: a restart, or the same configuration again, tries anew.
+                        self._given_up.add(webhook.key)
                         return
                     webhook = replace(webhook, sent=numbered.sequence)
                     await self._store.put(webhook)
                 await self._store.put(replace(webhook, done=True))
             except RepertoryError as error:
+                self._given_up.add(webhook.key)
                 _log.warning("webhook of task %s is given up: %s", task_id, error)
             finally:
                 if self._senders.get(webhook.key) is scope:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from repertory.xp_store import Connection, Database
 
-from .lease import Lease
+from .lease import WORK, Lease
 
 _MOST: Final = 500
 # Whose tasks are to be had: nobody's, and those of processes whose lease lapsed.
@@ -109,8 +109,11 @@ class Claims:
     async def give_back(self, ids: Sequence[str]) -> None:
         """Leave tasks that are still this process's to whoever takes them."""
         rows: list[tuple[Any, ...]] = [(task_id, self._lease.number) for task_id in ids]
-        await self._database.transact(
-            lambda connection: connection.executemany(
+
+        def unit(connection: Connection) -> None:
+            connection.executemany(
                 "UPDATE task SET owner=0 WHERE id=? AND owner=? AND ended=0", rows
             )
-        )
+            connection.notify(WORK)
+
+        await self._database.transact(unit)

@@ -46,7 +46,7 @@ from repertory.xp_store import (
     sqlite_path,
 )
 
-from .lease import Lease, ProcessInfo, processes_of
+from .lease import LOGS, WORK, Lease, ProcessInfo, processes_of
 from .record import QUESTION_KEY, TaskRecord, park_of, text_of
 from .tables import CommandRow, EventRow, JournalTable, StepRow, TaskRow
 
@@ -247,8 +247,13 @@ def _written(
     numbered: Sequence[NumberedEvent],
     also: Callable[[Connection], Any] | None,
     owner: int,
+    *,
+    tell: bool = False,
 ) -> Callable[[Connection], None]:
-    """What writes staged events of a task, and where it stands after them."""
+    """What writes staged events of a task, and where it stands after them.
+
+    tell: whether other processes are woken when it has ended or waits.
+    """
     at = record.updated_at = time()
     before = numbered[0].sequence - 1
     moment = "end" if is_terminal(record.now) else "append"
@@ -271,6 +276,8 @@ def _written(
             raise _stale(record.id)
         connection.executemany(_INSERT_EVENT, rows)
         crash_point(f"in-{moment}")
+        if tell and (change[2] or change[3]):
+            connection.notify(LOGS, record.id)
         if also is not None:
             also(connection)
             crash_point("in-pack")
@@ -368,6 +375,8 @@ class Journal:
             if connection.execute(_INSERT_TASK, fresh).rowcount:
                 connection.execute(_INSERT_EVENT, event)
                 crash_point("in-accept")
+                if not fresh[_OWNED_BY]:
+                    connection.notify(WORK)
                 if also is not None:
                     also(connection)
                 known.append((None, fresh))
@@ -414,7 +423,7 @@ class Journal:
         try:
             # Published by the commit itself: a caller that is cancelled meanwhile tears no log.
             await self.database.transact(
-                _written(record, numbered, also, self.owner),
+                _written(record, numbered, also, self.owner, tell=self._shared),
                 partial(_publish, record, numbered),
             )
         except StoreError as error:
@@ -465,6 +474,10 @@ class Journal:
         while under_way := [task for task in self._flushing.values() if task is not None]:
             await asyncio.wait(under_way)
         await self.database.transact(lambda connection: None)
+
+    @property
+    def _shared(self) -> bool:
+        return self.lease is not None and self.lease.shared
 
     async def _valid(self) -> None:
         """Wait while this process may not act, since others may have taken its tasks."""
@@ -656,12 +669,15 @@ class Journal:
     # -- commands ----------------------------------------------------------
 
     async def post(self, kind: str, task_id: str, body: str) -> int:
-        """Leave a command for the process that owns the journal; returns its number."""
+        """Leave a command for the process that has the task; returns its number."""
         row = {"kind": kind, "task_id": task_id, "body": body, "at": time(), "outcome": ""}
         values = tuple(row.get(column) for column in _COMMAND_COLUMNS)
-        return await self.database.transact(
-            lambda connection: int(connection.execute(_INSERT_COMMAND, values).fetchone()[0])
-        )
+
+        def unit(connection: Connection) -> int:
+            connection.notify(WORK)
+            return int(connection.execute(_INSERT_COMMAND, values).fetchone()[0])
+
+        return await self.database.transact(unit)
 
     async def pending_commands(self) -> list[Command]:
         """Commands that nobody has carried out yet and this process can, oldest first.

@@ -21,6 +21,10 @@ import orjson
 from repertory.xp_store import Connection, Database, StoreError
 
 _log = logging.getLogger(__name__)
+WORK: Final = "work"
+"""The channel that says: there is a task to be claimed, or an order to be carried out."""
+LOGS: Final = "logs"
+"""The channel that names tasks whose logs others may wait for."""
 LEASE_SECONDS: Final = 10.0
 # How many times a lease is renewed within its length.
 _RENEWALS: Final = 3.0
@@ -127,9 +131,8 @@ class Lease:
         )
 
         def unit(connection: Connection) -> int:
-            if not self.shared and self.pools:
-                # Whoever holds the lock of the file is alone: the others are dead.
-                connection.execute("DELETE FROM process WHERE pools<>'[]'")
+            if not self.shared:
+                _bury(connection, alone=bool(self.pools))
             row = connection.execute(
                 "INSERT INTO process (host, pid, pools, started_at, lease_until, draining)"
                 f" VALUES (?, ?, ?, ?, {until}, 0) RETURNING number",
@@ -207,8 +210,20 @@ class Lease:
         def unit(connection: Connection) -> None:
             connection.execute("UPDATE task SET owner=0 WHERE ended=0 AND owner=?", mine)
             connection.execute("DELETE FROM process WHERE number=?", mine)
+            connection.notify(WORK)
 
         await self._database.transact(unit)
+
+
+def _bury(connection: Connection, *, alone: bool) -> None:
+    """Strike processes of this machine that are gone; alone: this one holds the file's lock."""
+    query = "SELECT number, pid, pools FROM process WHERE lease_until=0"
+    gone = [
+        (number,)
+        for number, pid, pools in connection.execute(query).fetchall()
+        if (alone and pools != "[]") or not _runs(pid)
+    ]
+    connection.executemany("DELETE FROM process WHERE number=?", gone)
 
 
 async def processes_of(database: Database) -> list[ProcessInfo]:

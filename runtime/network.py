@@ -47,6 +47,7 @@ from repertory.xp_store import (
 from .dead_letters import DeadLetter, dead_letters, require_retryable
 from .errors import NetworkError, SupervisionError, did_you_mean, listed
 from .journal import Command, answer_message
+from .lease import WORK
 from .orders import ORDERS, carry_out
 from .patience import send_patiently
 from .record import TaskRecord
@@ -451,8 +452,10 @@ class Network(Replica):
         return record
 
     def ended(self, record: TaskRecord) -> None:
-        """Remember an ended task for a while."""
+        """Remember an ended task for a while, and look for the next of its dialogue."""
         super().ended(record)
+        if self.lease.shared:
+            self._look.set()
         self.moved(record)
 
     def moved(self, _: TaskRecord | None = None) -> None:
@@ -583,6 +586,7 @@ class Network(Replica):
             await self._claim()
         group.start_soon(self.lease.run)
         group.start_soon(self._attend)
+        group.start_soon(self._hear)
         group.start_soon(self.keep_following)
         for name in self.remote:
             group.start_soon(self._learn_card, name)
@@ -597,6 +601,13 @@ class Network(Replica):
             self._exits.close()
 
     # -- claims and orders ---------------------------------------------------------
+
+    async def _hear(self) -> None:
+        """Look at once when somebody leaves something to do."""
+        with self.journal.database.listen(WORK) as news:
+            while True:
+                await news.wait()
+                self._look.set()
 
     async def _attend(self) -> None:
         """Claim what there are places for, and carry out the orders of other processes."""
@@ -627,7 +638,8 @@ class Network(Replica):
                 if claimed or commands:
                     # Others leave something here: more will follow.
                     hurried = anyio.current_time()
-                soon = anyio.current_time() - hurried < _HURRIED
+                # Over a file nobody says so when another process leaves something.
+                soon = not self.lease.shared and anyio.current_time() - hurried < _HURRIED
                 with anyio.move_on_after(_ORDER_PERIOD if soon else _COMMAND_PERIOD):
                     await self._look.wait()
 

@@ -33,7 +33,7 @@ from .audit import Audit
 from .cards import card_of_entry
 from .claims import Claims
 from .journal import Journal, command_outcome, open_journal, runners
-from .lease import Lease
+from .lease import LOGS, Lease
 from .manifest import Manifest
 from .orders import order_body, outcome_of
 from .record import TaskRecord
@@ -50,6 +50,7 @@ _log = logging.getLogger(__name__)
 # How often the journal is looked at while somebody waits for it, and else, in seconds.
 LOOK_SECONDS: Final = 0.02
 _IDLE_SECONDS: Final = 0.1
+_TOLD_SECONDS: Final = 0.1
 _OUT_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 5.0
 _KNOWN_SECONDS: Final = 1.0
@@ -220,13 +221,17 @@ class Replica:
 
     async def keep_following(self) -> None:
         """Follow until cancelled; a database that is away is asked again."""
-        while True:
-            try:
-                pause = LOOK_SECONDS if await self.follow() else _IDLE_SECONDS
-            except StoreError as error:
-                _log.warning("the journal cannot be read now: %s", error)
-                pause = _OUT_SECONDS
-            await anyio.sleep(pause)
+        # On a server those who end a task say so; a file is looked at more often instead.
+        waited = _TOLD_SECONDS if self.lease.shared else LOOK_SECONDS
+        with self.journal.database.listen(LOGS) as news:
+            while True:
+                try:
+                    pause = waited if await self.follow() else _IDLE_SECONDS
+                except StoreError as error:
+                    _log.warning("the journal cannot be read now: %s", error)
+                    pause = _OUT_SECONDS
+                with anyio.move_on_after(pause):
+                    await news.wait()
 
     def told_unclaimed(self) -> None:
         """Learn that a task was accepted that no process has taken yet."""

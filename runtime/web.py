@@ -134,9 +134,7 @@ def network_app(
     cards: dict[str, Callable[[], AgentCard]] = {
         name: partial(network.card_of, name) for name in network.local_agents
     }
-    # Webhooks of earlier lives are pushed on by the process that runs the network alone.
-    resumes = isinstance(network, Network)
-    store = JournalWebhooks(network.journal.database, resumes=resumes)
+    store = JournalWebhooks(network.journal.database, network.lease.number)
     servers: dict[str, Any] = {}
     for name in network.local_agents:
         service = TracedService(name, network.service(name), network.telemetry)
@@ -144,7 +142,7 @@ def network_app(
         servers[name] = agent_server(
             service,
             card_of=cards[name],
-            webhooks=Webhooks(name, service, store, outgoing),
+            webhooks=Webhooks(name, service, store, outgoing, look_seconds=network.lease.seconds),
             tools=tools_of(cards[name](), agent),
             pages=pages_of(name, agent, network.packs if isinstance(network, Network) else None),
             state_keys=(network.state_key,),

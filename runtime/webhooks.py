@@ -1,4 +1,9 @@
-"""Webhooks in the journal: `repertory.protocol.WebhookStore` in SQL."""
+"""Webhooks in the journal: `repertory.protocol.WebhookStore` in SQL.
+
+One process sends each: the one that took it last. What a dead process left is taken by
+one of the living, who goes on after the last event that was delivered; so an event may
+come twice, under the same id, and none is missing.
+"""
 
 from typing import Any
 
@@ -7,7 +12,9 @@ import orjson
 from repertory.protocol import TaskPushNotificationConfig, Webhook
 from repertory.xp_store import Connection, Database
 
-_COLUMNS = "agent, task_id, config_id, tenant, principal, config, sent, done, version"
+from .lease import processes_of
+
+_COLUMNS = "agent, task_id, config_id, tenant, principal, config, sent, done, version, owner"
 _ANEW = "ON CONFLICT (agent, task_id, config_id) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[3:]
 )
@@ -16,12 +23,12 @@ _ANEW = "ON CONFLICT (agent, task_id, config_id) DO UPDATE SET " + ", ".join(
 class JournalWebhooks:
     """Keeps the webhooks of a network beside its tasks.
 
-    resumes: whether pushes that an earlier process left undone are taken up here.
+    owner: the number of this process.
     """
 
-    def __init__(self, database: Database, *, resumes: bool = True) -> None:
+    def __init__(self, database: Database, owner: int) -> None:
         self._database = database
-        self._resumes = resumes
+        self._owner = owner
 
     async def put(self, webhook: Webhook) -> None:
         row = (
@@ -32,10 +39,11 @@ class JournalWebhooks:
             webhook.sent,
             int(webhook.done),
             webhook.version,
+            self._owner,
         )
         await self._database.transact(
             lambda connection: connection.execute(
-                f"INSERT INTO webhook ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?) {_ANEW}", row
+                f"INSERT INTO webhook ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?) {_ANEW}", row
             )
         )
 
@@ -51,11 +59,19 @@ class JournalWebhooks:
         )
 
     async def unfinished(self, agent: str) -> list[Webhook]:
-        if not self._resumes:
-            return []
-        return await self._select("agent=? AND done=0 ORDER BY task_id", agent)
+        known = await processes_of(self._database)
+        others = [each.number for each in known if each.lives and each.number != self._owner]
+        taken = f"agent=? AND done=0 AND owner NOT IN ({','.join('?' * len(others)) or '-1'})"
+        await self._database.transact(
+            lambda connection: connection.execute(
+                f"UPDATE webhook SET owner=? WHERE {taken}", (self._owner, agent, *others)
+            )
+        )
+        return await self._select(
+            "agent=? AND done=0 AND owner=? ORDER BY task_id", agent, self._owner
+        )
 
-    async def _select(self, where: str, *values: str) -> list[Webhook]:
+    async def _select(self, where: str, *values: str | int) -> list[Webhook]:
         def unit(connection: Connection) -> list[Webhook]:
             rows = connection.execute(f"SELECT {_COLUMNS} FROM webhook WHERE {where}", values)
             return [_webhook_of(row) for row in rows.fetchall()]
@@ -64,7 +80,7 @@ class JournalWebhooks:
 
 
 def _webhook_of(row: tuple[Any, ...]) -> Webhook:
-    agent, _, _, tenant, principal, config, sent, done, version = row
+    agent, _, _, tenant, principal, config, sent, done, version, _ = row
     return Webhook(
         agent=agent,
         tenant=tenant,

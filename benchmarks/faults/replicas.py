@@ -81,7 +81,8 @@ async def kill_replicas(bench: Bench) -> Outcome:
         flow = Flow(client, "desk", ledger, bench.dose, bench.dice)
         flow.allow(1.0)
         group.start_soon(flow.run, 12)
-        while not flow.over.is_set():
+        # Until everything has happened, and not only been accepted.
+        while not flow.over.is_set() or len(ledger.done) < sum(flow.steps.values()):
             await anyio.sleep(_EVERY)
             killed = bench.dice.choice(runtimes)
             await killed.kill()

@@ -1,0 +1,252 @@
+"""One network run by several processes over one PostgreSQL database.
+
+Two networks opened here are two processes to each other: each has its own connections, its
+own lease and its own memory, and they meet in the database alone.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import fail_after
+
+from repertory.agents import Agent, Question, Turn
+from repertory.protocol import (
+    BusyError,
+    Call,
+    CancelTaskRequest,
+    SendMessageConfiguration,
+    SendMessageRequest,
+    Task,
+    TaskState,
+    user_message,
+    wait_for_end,
+)
+from repertory.runtime import InputError, Network, open_network, parse_manifest
+from repertory.runtime.lease import processes_of
+from repertory.xp_store import StoreOwnedError
+from tests.cluster import Cluster
+
+MANIFEST = """
+network: firm
+embedder: {engine: hash}
+store: {lease: 1}
+telemetry: {spans: false}
+agents:
+  desk: {peers: [clerk], memory: {record: false}, concurrency: 2}
+  clerk: {memory: {record: false}, pool: back}
+  asker: {memory: {record: false}}
+"""
+
+
+class Desk(Agent):
+    """Asks the clerk, wherever that is."""
+
+    async def handle(self, turn: Turn) -> None:
+        answer = await turn.ask("clerk", turn.message.text)
+        assert answer.status.message is not None
+        await turn.complete(answer.status.message.text)
+
+
+class Clerk(Agent):
+    """Says what it heard, once it is let."""
+
+    async def handle(self, turn: Turn) -> None:
+        await turn.complete(turn.message.text.upper())
+
+
+class Asker(Agent):
+    """Asks a person."""
+
+    async def handle(self, turn: Turn) -> None:
+        given = await turn.ask_person(Question("Go on?", options=("yes", "no")))
+        await turn.complete(given.text)
+
+
+KINDS: Mapping[str, type[Agent]] = {"desk": Desk, "clerk": Clerk, "asker": Asker}
+
+
+@asynccontextmanager
+async def _process(
+    url: str, folder: Path, pools: tuple[str, ...] = ("default", "back")
+) -> AsyncIterator[Network]:
+    manifest = parse_manifest(MANIFEST, folder=folder)
+    async with open_network(manifest, store_url=url, kinds=KINDS, pools=pools) as network:
+        yield network
+
+
+def _request(
+    text: str, *, wait: bool = False, task_id: str = "", context_id: str = ""
+) -> SendMessageRequest:
+    return SendMessageRequest(
+        message=user_message(text, task_id=task_id, context_id=context_id),
+        configuration=SendMessageConfiguration(return_immediately=not wait),
+    )
+
+
+async def _sent(network: Network, agent: str, request: SendMessageRequest) -> Task:
+    task = (await network.service(agent).send_message(request, Call())).task
+    assert task is not None
+    return task
+
+
+async def _asked(network: Network) -> Task:
+    """A task that waits for a person's answer at this process."""
+    task = await _sent(network, "asker", _request("go", wait=True))
+    assert task.status.state is TaskState.INPUT_REQUIRED
+    return task
+
+
+async def test_an_agent_of_another_pool_is_asked_through_the_journal(
+    postgres: Cluster, tmp_path: Path
+) -> None:
+    """Ours: near and far are one path, also where far is another process of the same network."""
+    url = postgres.new_store()
+    with fail_after(30):
+        async with (
+            _process(url, tmp_path / "a", ("default",)) as front,
+            _process(url, tmp_path / "b", ("back",)) as back,
+        ):
+            assert set(front.hosts) == {"desk", "asker"}
+            assert set(back.hosts) == {"clerk"}
+            # The back has no desk either, so its caller follows the front's work.
+            for network in (front, back):
+                task = await network.ask("desk", "good morning")
+                assert task.status.message is not None
+                assert task.status.message.text == "GOOD MORNING"
+
+
+async def test_what_nobody_runs_is_refused_and_not_left_lying(
+    postgres: Cluster, tmp_path: Path
+) -> None:
+    """Ours: a message for a pool that no living process runs is not accepted."""
+    url = postgres.new_store()
+    with fail_after(30):
+        async with _process(url, tmp_path, ("default",)) as front:
+            with pytest.raises(BusyError, match="no process runs pool 'back' now"):
+                await front.service("clerk").send_message(_request("hello"), Call())
+            _, total = await front.journal.select()
+            assert total == 0
+
+
+async def test_an_answer_and_a_cancellation_reach_the_work_elsewhere(
+    postgres: Cluster, tmp_path: Path
+) -> None:
+    """Ours: orders go to the process that has the task, and their outcome comes back."""
+    url = postgres.new_store()
+    with fail_after(30):
+        async with _process(url, tmp_path / "a") as one, _process(url, tmp_path / "b") as other:
+            asked = await _asked(one)
+            answer = _request("yes", task_id=asked.id, context_id=asked.context_id)
+            await _sent(other, "asker", answer)
+            done = await wait_for_end(other.service("asker"), asked, Call())
+            assert done.status.message is not None
+            assert done.status.message.text == "yes"
+            again = await _asked(one)
+            canceled = await other.service("asker").cancel_task(
+                CancelTaskRequest(id=again.id), Call()
+            )
+            assert canceled.status.state is TaskState.CANCELED
+            assert (await one.task(again.id)).status.state is TaskState.CANCELED
+
+
+async def test_who_leaves_hands_its_work_over_at_once(postgres: Cluster, tmp_path: Path) -> None:
+    """Ours: a rolling restart; whoever waits at the other process waits on."""
+    url = postgres.new_store()
+    with fail_after(30):
+        async with _process(url, tmp_path / "b") as stays:
+            async with _process(url, tmp_path / "a") as leaves:
+                asked = await _asked(leaves)
+                assert asked.id not in stays.hosts["asker"].pending
+            # It is begun anew here, up to its question, without waiting for a lease.
+            answer = _request("no", task_id=asked.id, context_id=asked.context_id)
+            await _sent(stays, "asker", answer)
+            done = await wait_for_end(stays.service("asker"), asked, Call())
+            assert done.status.state is TaskState.COMPLETED
+
+
+async def test_a_process_that_slept_stops_what_was_taken_and_follows_it(
+    postgres: Cluster, tmp_path: Path
+) -> None:
+    """Ours: fault F12 without the kill: what it wakes up to is not its own any more."""
+    url = postgres.new_store()
+    with fail_after(60):
+        async with _process(url, tmp_path / "a") as sleeper:
+            asked = await _asked(sleeper)
+            async with _process(url, tmp_path / "b") as heir:
+                # What a claim does when the lease has lapsed, at a moment that is ours.
+                taken = (heir.lease.number, asked.id, sleeper.lease.number)
+                await heir.journal.database.transact(
+                    lambda connection: connection.execute(
+                        "UPDATE task SET owner=? WHERE id=? AND owner=?", taken
+                    )
+                )
+                await heir._receive([asked.id])
+                sleeper.lease.lapses += 1
+                sleeper.told_unclaimed()
+                while asked.id in sleeper.hosts["asker"].pending:
+                    await anyio.sleep(0.01)
+                await _sent(
+                    sleeper,
+                    "asker",
+                    _request("yes", task_id=asked.id, context_id=asked.context_id),
+                )
+                seen = await wait_for_end(sleeper.service("asker"), asked, Call())
+                assert seen.status.state is TaskState.COMPLETED
+                record = await heir.find(asked.id)
+                assert record is not None
+                assert [each.sequence for each in record.events] == list(
+                    range(1, len(record.events) + 1)
+                )
+
+
+async def test_the_next_of_a_dialogue_waits_for_the_one_before_it_elsewhere(
+    postgres: Cluster, tmp_path: Path
+) -> None:
+    """Ours: two messages of one context, sent to two processes, are worked on in order."""
+    url = postgres.new_store()
+    with fail_after(30):
+        async with _process(url, tmp_path / "a") as one, _process(url, tmp_path / "b") as other:
+            tasks = [
+                await _sent(network, "desk", _request(f"part {number}", context_id="talk"))
+                for number, network in enumerate((one, other, one, other, one, other))
+            ]
+            ended = [await wait_for_end(one.service("desk"), task, Call()) for task in tasks]
+            assert {task.status.state for task in ended} == {TaskState.COMPLETED}
+            rows, _ = await one.journal.select("agent='desk'")
+            rows.sort(key=lambda record: record.updated_at)
+            assert [record.message.text for record in rows] == [f"part {n}" for n in range(6)]
+
+
+async def test_processes_are_listed_and_maintenance_waits_for_them(
+    postgres: Cluster, tmp_path: Path
+) -> None:
+    """Ours: what rewrites the store is refused while a process runs agents over it."""
+    from repertory.runtime.journal import owned
+
+    url = postgres.new_store()
+    with fail_after(30):
+        async with _process(url, tmp_path / "a", ("back",)) as one:
+            (seen,) = await processes_of(one.journal.database)
+            assert seen.lives
+            assert (seen.number, seen.pools) == (one.lease.number, ("back",))
+            with pytest.raises(StoreOwnedError, match="is in use by process"):
+                async with owned(url):
+                    pass
+            await one.drain()
+            (seen,) = await processes_of(one.journal.database)
+            assert seen.draining
+        async with owned(url):
+            pass
+
+
+async def test_a_pool_that_no_agent_is_in_is_named(postgres: Cluster, tmp_path: Path) -> None:
+    """Ours: a process that would run nothing says so before it starts."""
+    with pytest.raises(InputError, match="no agent is in pool 'bakc'; did you mean 'back'"):
+        async with _process(postgres.new_store(), tmp_path, ("bakc",)):
+            pass
+    with pytest.raises(InputError, match="needs a PostgreSQL store"):
+        async with _process(f"sqlite:///{tmp_path}/x.db", tmp_path, ("back",)):
+            pass
