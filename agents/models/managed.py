@@ -231,7 +231,9 @@ class ManagedServer:
                         self.name, now - began, words,
                     )  # fmt: skip
                     await self._tell("starting", said=words)
-                await anyio.sleep(_WATCH_SECONDS if healthy else _POLL_SECONDS)
+                await anyio.sleep(
+                    min(_WATCH_SECONDS, self.command.silence / 4) if healthy else _POLL_SECONDS
+                )
 
     async def _reason(self, status: int | None) -> str:
         words = await anyio.to_thread.run_sync(why_it_ended, self.command.log)
@@ -338,14 +340,14 @@ class ManagedModel:
         try:
             return await ask(client)
         except ModelUnavailableError:
-            if not await self._lost(era):
+            if not await self._lost(era, context):
                 raise
         return await ask(await self._ready_within(era, context))
 
-    async def _lost(self, era: int) -> bool:
+    async def _lost(self, era: int, context: ModelContext) -> bool:
         """Whether the server of that life is gone; it may outlive its connections by a moment."""
-        state = self._server.state
-        with anyio.move_on_after(_DYING_SECONDS):
+        state, left = self._server.state, context.seconds_left()
+        with anyio.move_on_after(_DYING_SECONDS if left is None else min(left, _DYING_SECONDS)):
             while self._server.era == era and self._server.state.state == "running":
                 if state.pid is None or not _is_alive(state.pid):
                     return True
