@@ -13,7 +13,7 @@ from functools import partial
 
 from . import recall as arms
 from .audit import Audit
-from .bm25 import Frequencies
+from .bm25 import Corpora
 from .connection import Connection
 from .database import Database
 from .embedder import Embedder
@@ -56,13 +56,13 @@ class Finder:
         self._floor = floor
         self._exact_limit = exact_limit
         self._rule = rule
-        self._frequencies = Frequencies()
         self._members = Members()
+        self._corpora = Corpora(self._members)
         self._audit = Audit()
 
     def forget(self) -> None:
         """Drop all that is remembered of the packs."""
-        self._frequencies.clear()
+        self._corpora.clear()
         self._members.clear()
         self._audit.clear()
         self._cache.clear()
@@ -126,9 +126,10 @@ class Finder:
         vector: Vectors | None,
         scope: Scope,
     ) -> arms.Arms:
-        terms = arms.terms_of(connection, query, scope.tenant, self._frequencies)
+        corpus = self._corpora.of(connection, scope.tenant)
+        terms = arms.terms_of(connection, query, corpus)
         rows = self._members.rows(connection, scope)
-        text = arms.by_words(connection, terms, scope, rows, self._frequencies)
+        text = arms.by_words(connection, terms, corpus, rows)
         if vector is None:
             return arms.Arms(terms, rows, text, {})
         if len(rows) > self._exact_limit and self._audit.serves(scope.tenant):

@@ -1,49 +1,43 @@
 """The text search's postings on SQLite: FTS5's, which triggers keep (`ddl`)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .connection import Connection
+from .scope import Rows, marks, rows_of
 
 _COLUMNS = 3
-_COUNTED = (
-    "SELECT count(*), coalesce(sum(CASE WHEN p.tenant = ? AND p.current = 1 THEN 1 ELSE 0 END), 0),"
-    " coalesce(min(p.row_id), 0) FROM (SELECT rowid AS place FROM xp_fts WHERE xp_fts MATCH ?"
-    " ORDER BY rowid DESC LIMIT ?) found JOIN xp_pack p ON p.row_id = found.place"
+_NEWEST = (
+    "SELECT {rows} FROM (SELECT rowid AS place FROM xp_fts WHERE xp_fts MATCH ?"
+    " ORDER BY rowid DESC LIMIT ?) AS found"
 )
 # What stands in a goal says more than what stands in a claim.
-_FREQUENCY = "sum(CASE a.col WHEN 'goal' THEN 3.0 WHEN 'situation' THEN 2.0 ELSE 1.0 END)"
+_WEIGHT = "CASE col WHEN 'goal' THEN 3 WHEN 'situation' THEN 2 ELSE 1 END"
 
 
-def counted(connection: Connection, tenant: str, word: str, most: int) -> tuple[int, int, int]:
-    """Of the newest rows that hold `word`, at most `most`: how many, the tenant's, the oldest."""
-    found: tuple[int, int, int] = connection.execute(
-        _COUNTED, (tenant, f'"{word}"', most)
-    ).fetchone()
-    return found
+def newest(connection: Connection, word: str, most: int) -> Rows:
+    """The newest rows that hold `word`, at most `most`, of all tenants."""
+    sql = _NEWEST.format(rows=connection.dialect.joined("place"))
+    return rows_of(connection.execute(sql, (f'"{word}"', most)).fetchone()[0])
 
 
-def lengths(connection: Connection, tenant: str, every: int) -> list[int]:
-    """How many words each of the tenant's packs has; one row in `every`."""
-    return [
-        _length(size)
-        for (size,) in connection.execute(
-            "SELECT z.sz FROM xp_pack p JOIN xp_fts_docsize z ON z.id = p.row_id"
-            " WHERE p.tenant = ? AND p.current = 1 AND p.row_id % ? = 0",
-            (tenant, every),
-        )
-    ]
+def lengths(connection: Connection, rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Each of `rows` with the number of its words."""
+    sql = f"SELECT id, sz FROM xp_fts_docsize WHERE id IN ({marks(rows)})"
+    for row, size in connection.execute(sql, rows):
+        yield row, _length(size)
 
 
-def postings(connection: Connection, word: str) -> list[tuple[int, float, int]]:
-    """The rows that hold `word`: how often, weighed by column, and their lengths in words."""
-    return [
-        (row, frequency, _length(size))
-        for row, frequency, size in connection.execute(
-            f"SELECT a.doc, {_FREQUENCY}, z.sz FROM xp_fts_places a"
-            " JOIN xp_fts_docsize z ON z.id = a.doc WHERE a.term = ? GROUP BY a.doc",
-            (word,),
-        )
-    ]
+def postings(connection: Connection, word: str) -> tuple[Rows, NDArray[np.float64]]:
+    """The rows that hold `word`, ascending, and how often, weighed by column."""
+    told = connection.dialect.joined(f"doc || ',' || {_WEIGHT}")
+    sql = f"SELECT {told} FROM xp_fts_places WHERE term = ?"
+    places = rows_of(connection.execute(sql, (word,)).fetchone()[0])
+    rows, which = np.unique(places[::2], return_inverse=True)
+    weights = places[1::2].astype(np.float64)
+    return rows, np.bincount(which, weights=weights, minlength=len(rows)).astype(np.float64)
 
 
 def lost(connection: Connection, terms: Sequence[str]) -> int:

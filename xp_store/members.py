@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .bm25 import among
 from .connection import Connection
-from .scope import Rows, Scope, admitted, marks, rows_within
+from .scope import Rows, Scope, admitted, among, marks, rows_within
 
 _MOST_SCOPES = 32
 _MOST_ENTRIES = 500
@@ -61,9 +60,9 @@ class Members:
             known = _read(connection, scope, seq)
         elif known.seq < seq:
             known = _later(connection, scope, known, seq)
-        else:
-            return known.rows
-        if scope.key not in self._known and len(self._known) >= _MOST_SCOPES:
+        # What was asked for last stands last, and the first goes.
+        self._known.pop(scope.key, None)
+        if len(self._known) >= _MOST_SCOPES:
             self._known.pop(next(iter(self._known)), None)
         self._known[scope.key] = known
         return known.rows
@@ -120,6 +119,8 @@ def _turning(
     connection: Connection, scope: Scope, where: str, values: Sequence[object]
 ) -> tuple[str, str]:
     """The first moments after the scope's at which a pack comes or goes by itself."""
+    if scope.everything:
+        return _FOREVER, _FOREVER
     begins, ends, kept = connection.execute(
         "SELECT min(CASE WHEN p.valid_from > ? THEN p.valid_from END),"
         " min(CASE WHEN p.valid_to > ? THEN p.valid_to END),"

@@ -9,48 +9,47 @@ both engines' packs by one formula.
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from .connection import Connection
+from .scope import Rows, rows_of
 from .words import tokens
 
 # What stands in a goal says more than what stands in a claim.
 _WEIGHTS = (3.0, 2.0, 1.0)
 # Longer ones are not written by people, and an index entry has an end.
 _LONGEST = 256
-_COUNTED = (
-    "SELECT count(*), coalesce(sum(CASE WHEN p.tenant = ? AND p.current = 1 THEN 1 ELSE 0 END), 0),"
-    " coalesce(min(p.row_id), 0) FROM (SELECT pack_row FROM xp_posting WHERE word = ?"
-    " ORDER BY pack_row DESC LIMIT ?) found JOIN xp_pack p ON p.row_id = found.pack_row"
+_NEWEST = (
+    "SELECT {rows} FROM (SELECT pack_row FROM xp_posting WHERE word = ?"
+    " ORDER BY pack_row DESC LIMIT ?) AS found"
 )
 _BATCH = 500
 
 
-def counted(connection: Connection, tenant: str, word: str, most: int) -> tuple[int, int, int]:
-    """As `fts5.counted`."""
-    found: tuple[int, int, int] = connection.execute(_COUNTED, (tenant, word, most)).fetchone()
-    return found
+def newest(connection: Connection, word: str, most: int) -> Rows:
+    """As `fts5.newest`."""
+    sql = _NEWEST.format(rows=connection.dialect.joined("pack_row"))
+    return rows_of(connection.execute(sql, (word, most)).fetchone()[0])
 
 
-def lengths(connection: Connection, tenant: str, every: int) -> list[int]:
+def lengths(connection: Connection, rows: Sequence[int]) -> list[tuple[int, int]]:
     """As `fts5.lengths`."""
-    return [
-        length
-        for (length,) in connection.execute(
-            "SELECT t.words FROM xp_pack p JOIN xp_text t ON t.pack_row = p.row_id"
-            " WHERE p.tenant = ? AND p.current = 1 AND p.row_id % ? = 0",
-            (tenant, every),
-        )
-    ]
-
-
-def postings(connection: Connection, word: str) -> list[tuple[int, float, int]]:
-    """As `fts5.postings`."""
     return connection.execute(
-        "SELECT o.pack_row, o.frequency, t.words FROM xp_posting o"
-        " JOIN xp_text t ON t.pack_row = o.pack_row WHERE o.word = ?",
-        (word,),
+        "SELECT pack_row, words FROM xp_text WHERE pack_row = ANY(?)", (list(rows),)
     ).fetchall()
+
+
+def postings(connection: Connection, word: str) -> tuple[Rows, NDArray[np.float64]]:
+    """As `fts5.postings`."""
+    found = connection.execute(
+        "SELECT pack_row, frequency FROM xp_posting WHERE word = ? ORDER BY pack_row", (word,)
+    ).fetchall()
+    return (
+        np.array([row for row, _ in found], dtype=np.int64),
+        np.array([frequency for _, frequency in found], dtype=np.float64),
+    )
 
 
 def lost(connection: Connection, terms: Sequence[str]) -> int:

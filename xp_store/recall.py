@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .bm25 import Frequencies, fits, weight_of
+from .bm25 import Corpus, fits, holding, weight_of
 from .connection import Connection
 from .index import Vectors
-from .scope import Rows, Scope
+from .scope import Rows
 from .vectors import VectorCache
 from .words import words
 
@@ -123,17 +123,15 @@ class Arms:
     cosines: dict[int, float] | None
 
 
-def terms_of(
-    connection: Connection, query: str, tenant: str, frequencies: Frequencies
-) -> tuple[Term, ...]:
+def terms_of(connection: Connection, query: str, corpus: Corpus) -> tuple[Term, ...]:
     """The query's words, the most telling first, and which of them lead the search."""
-    packs = frequencies.corpus(connection, tenant).packs
+    packs = corpus.packs
     terms: list[Term] = []
     few: dict[str, bool] = {}
     asked = words(query)[:_MAX_WORDS]
     for word in [each for each in asked if each not in _JOINING] or asked:
-        holding, few[word] = frequencies.of(connection, tenant, word)
-        terms.append(Term(word, holding, weight_of(packs, holding)))
+        held, few[word] = holding(connection, corpus, word)
+        terms.append(Term(word, held, weight_of(packs, held)))
     terms.sort(key=lambda term: -term.weight)
     leading = _leading(terms, packs, few)
     return tuple(Term(term.word, term.packs, term.weight, term.word in leading) for term in terms)
@@ -156,15 +154,13 @@ def _leading(terms: Sequence[Term], packs: int, few: Mapping[str, bool]) -> froz
 def by_words(
     connection: Connection,
     terms: Sequence[Term],
-    scope: Scope,
+    corpus: Corpus,
     rows: Rows,
-    frequencies: Frequencies,
 ) -> dict[int, float]:
     """The packs in scope, which are `rows`, that hold a leading term, best BM25 first."""
     asked = [(term.word, term.packs) for term in terms if term.asked]
     if not asked:
         return {}
-    corpus = frequencies.corpus(connection, scope.tenant)
     numbers, fit = fits(connection, asked, corpus, rows)
     first = np.lexsort((numbers, -fit))[:ARM_LIMIT]
     return dict(zip(numbers[first].tolist(), fit[first].tolist(), strict=True))

@@ -53,10 +53,10 @@ async def test_what_is_remembered_is_what_sql_would_say(
     ]
 
     def same(connection: Connection) -> None:
-        for fields in scopes:
-            scope = Scope("default", instant(now), instant(now), **fields)
+        asked = [Scope("default", instant(now), instant(now), **fields) for fields in scopes]
+        for scope in (*asked, Scope.present("default")):
             remembered = members.rows(connection, scope).tolist()
-            assert remembered == rows_within(connection, scope, -1).tolist(), (done, fields)
+            assert remembered == rows_within(connection, scope, -1).tolist(), (done, scope)
 
     await database.read(same)
     for number, deed in enumerate(done):

@@ -39,7 +39,8 @@ from repertory.xp_store import (
     open_database,
     open_pack_store,
 )
-from repertory.xp_store.bm25 import Frequencies, fits
+from repertory.xp_store.bm25 import Corpora, fits, holding
+from repertory.xp_store.members import Members
 from repertory.xp_store.words import words
 from tests.claims import claim
 
@@ -272,12 +273,8 @@ async def test_ranks_by_words_are_those_of_sqlite_where_there_is_one_tenant(
             await store.record(make_draft(goal))
 
         def both(connection: Connection) -> tuple[Any, Any]:
-            frequencies = Frequencies()
-            terms = [
-                (word, frequencies.of(connection, "default", word)[0])
-                for word in ("lamp", "helios")
-            ]
-            corpus = frequencies.corpus(connection, "default")
+            corpus = Corpora(Members()).of(connection, "default")
+            terms = [(word, holding(connection, corpus, word)[0]) for word in ("lamp", "helios")]
             ours = fits(connection, terms, corpus, np.arange(100, dtype=np.int64))
             theirs = connection.execute(
                 "SELECT rowid, -bm25(xp_fts, 3.0, 2.0, 1.0) FROM xp_fts"
