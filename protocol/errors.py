@@ -22,7 +22,9 @@
     │   ├── CallCycleError                               CALL_CYCLE
     │   ├── UnauthenticatedError                         UNAUTHENTICATED
     │   ├── PermissionDeniedError        (PermissionError) PERMISSION_DENIED
-    │   └── BusyError                    retryable       BUSY
+    │   ├── BusyError                    retryable       BUSY
+    │   ├── StoppedError                                 STOPPED
+    │   └── NetworkClosedError           retryable       NETWORK_CLOSED
     └── LinkError                        (ConnectionError, retryable) the wire, not the peer
 
 Errors are told apart by `reason`, never by number: A2A's -32001 is also the MCP
@@ -177,6 +179,22 @@ class BusyError(CallError):
 
     retryable = True
     reason = "BUSY"
+
+
+class StoppedError(CallError):
+    """A person stopped what was asked; it takes no work until that is lifted.
+
+    `facts['kind']` and `facts['name']` say what: the network, an agent or a tenant.
+    """
+
+    reason = "STOPPED"
+
+
+class NetworkClosedError(CallError):
+    """The network drains or is closed, and takes no new work; nothing was begun."""
+
+    retryable = True
+    reason = "NETWORK_CLOSED"
 
 
 class LinkError(RepertoryError, ConnectionError):

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from repertory.protocol import (
     Message,
+    NetworkClosedError,
     Task,
     TaskState,
     is_interrupted,
@@ -27,7 +28,6 @@ from repertory.protocol import (
 from .board import Board
 from .chosen import Chosen, choose
 from .cli_models import ensure_weights
-from .errors import NetworkClosedError
 from .exits import Exit
 from .inputs import input_files
 from .network import Network

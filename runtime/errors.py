@@ -7,8 +7,6 @@ RepertoryError
     ├── PolicyError        (ValueError)      a rule's condition, or a validator that broke
     ├── InputError         (ValueError)      what was given to the network cannot be read
     ├── SupervisionError                     an agent crashed more often than is allowed
-    ├── NetworkClosedError                   draining or closed: no new work
-    ├── StoppedError                         a person stopped it: no work until it is resumed
     ├── UnguardedError     (ValueError)      others could call, and nobody is asked who he is
     └── PortInUseError     (OSError)         something else listens there
 
@@ -84,18 +82,6 @@ class InputError(NetworkError, ValueError):
     """What was given to the network, a file or a folder, cannot be read."""
 
     reason = "INPUT_INVALID"
-
-
-class NetworkClosedError(NetworkError):
-    """The network drains or is closed, and takes no new work."""
-
-    reason = "NETWORK_CLOSED"
-
-
-class StoppedError(NetworkError):
-    """A person stopped the network, the agent or the tenant; it takes no work until resumed."""
-
-    reason = "STOPPED"
 
 
 class SupervisionError(NetworkError):

@@ -209,6 +209,7 @@ class Network(Replica):
             self.service(agent),
             SendMessageRequest(message=message, configuration=configuration),
             call,
+            leaving=lambda: self._draining,
         )
         if response.task is None:
             raise NetworkError(f"agent {agent} answered without a task", agent=agent)

@@ -18,6 +18,7 @@ from repertory.protocol import (
     BusyError,
     Call,
     LinkError,
+    NetworkClosedError,
     SendMessageRequest,
     SendMessageResponse,
 )
@@ -30,12 +31,17 @@ _BACKOFF = Backoff(first=0.05, longest=1.0)
 
 
 async def send_patiently(
-    service: AgentService, request: SendMessageRequest, call: Call
+    service: AgentService,
+    request: SendMessageRequest,
+    call: Call,
+    *,
+    leaving: Callable[[], bool] = lambda: False,
 ) -> SendMessageResponse:
     """Send a message, and again when the peer was busy, until the call's deadline has passed.
 
-    A peer out of reach is tried again for half a minute, where the same message may be
-    sent again. It keeps its id, so it is one task however often it is sent.
+    A peer that closes or is out of reach is tried again for half a minute, where the same
+    message may be sent again. It keeps its id, so it is one task however often it is sent.
+    leaving: whether who sends it closes itself, so that nothing is tried again.
     """
     until = anyio.current_time() + _REACH_SECONDS
     failures = 0
@@ -48,8 +54,9 @@ async def send_patiently(
             if left is not None and left <= wait:
                 raise
             await anyio.sleep(wait)
-        except LinkError as error:
-            if not error.facts.get("repeatable") or anyio.current_time() > until:
+        except (LinkError, NetworkClosedError) as error:
+            again = isinstance(error, NetworkClosedError) or error.facts.get("repeatable")
+            if not again or leaving() or anyio.current_time() > until:
                 raise
             failures += 1
             await anyio.sleep(_BACKOFF.pause(failures))

@@ -23,6 +23,7 @@ from repertory.protocol import (
     ListTasksRequest,
     ListTasksResponse,
     Message,
+    NetworkClosedError,
     PermissionDeniedError,
     SendMessageRequest,
     SendMessageResponse,
@@ -42,7 +43,6 @@ from repertory.xp_store import Connection, StoreError
 
 from .audit import AuditEntry
 from .dead_letters import inherit, successor_of
-from .errors import NetworkClosedError
 from .journal import StaleTaskError, question_of
 from .listing import list_of, trimmed
 from .orders import CANCEL, SEND

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from time import time
 from typing import Final, Literal
 
+from repertory.protocol import StoppedError
 from repertory.xp_store import Connection, Database
 
 from .audit import AuditEntry, write_audit
-from .errors import StoppedError
 
 Kind = Literal["network", "agent", "tenant"]
 # Seconds within which stopped turns have ended.

@@ -11,10 +11,9 @@ import pytest
 from anyio import fail_after
 
 from repertory.agents import Agent, Turn
-from repertory.protocol import TaskState
+from repertory.protocol import StoppedError, TaskState
 from repertory.runtime import Network, open_network
 from repertory.runtime.audit import read_audit
-from repertory.runtime.errors import StoppedError
 from repertory.runtime.journal import open_journal
 from repertory.runtime.manifest import parse_manifest
 from repertory.runtime.stops import Stops, lift_stop, put_stop
