@@ -141,12 +141,13 @@ def roll_back(
             if not change:
                 ids = ((await one_pack(packs, pack, tenant)).id,) if pack else ()
                 selector = Selector(ids=ids, source=source)
-                meant, every = await packs.govern.meant(selector, tenant=tenant)
-                if not meant:
+                reach = await packs.govern.meant(selector, tenant=tenant)
+                if not reach.meant:
                     raise InputError(f"no pack is meant by {selector}")
                 if not yes and screen.out.is_terminal and not screen.json:
                     told = (
-                        f"{len(meant)} packs are meant, up to {len(every)} with what came of them"
+                        f"{len(reach.meant)} packs are meant, up to {len(reach.closure)}"
+                        " with what came of them"
                     )
                     if not typer.confirm(f"{told}. Retire them?"):
                         raise InputError("nothing was retired")

@@ -15,6 +15,7 @@ from repertory.xp_store import (
     ForgetCertificate,
     PackStore,
     Purge,
+    Reach,
     Request,
     Selector,
     open_pack_store,
@@ -90,10 +91,11 @@ def forget_packs(
     async def forget() -> ForgetCertificate | None:
         async with owning_packs(screen, chosen) as packs:
             selector = await selector_of(packs, asked, tenant)
-            meant, every = await packs.govern.meant(selector, tenant=tenant)
-            told = meant_as(len(meant), len(every))
+            purge = purge_of(asked)
+            reach = await packs.govern.meant(selector, tenant=tenant, purge=purge)
+            told = told_reach(reach)
             if asked.dry_run:
-                screen.result({"meant": meant, "closure": every}, Text(told))
+                screen.result(reach.wire(), Text(told))
                 return None
             if not asked.yes:
                 _confirm(screen, told)
@@ -102,7 +104,7 @@ def forget_packs(
                 tenant=tenant,
                 actor="operator",
                 reason=asked.reason,
-                purge=purge_of(asked),
+                purge=purge,
                 also_scan=await to_thread.run_sync(log_files, chosen.index.parent),
             )
 
@@ -115,10 +117,14 @@ def forget_packs(
     return Exit.DONE if issued.complete else Exit.FAILED
 
 
-def meant_as(meant: int, every: int) -> str:
-    """How many packs are meant, as a sentence."""
-    packs = "1 pack is" if meant == 1 else f"{meant} packs are"
-    return f"{packs} meant, {every} with all that came of {'it' if meant == 1 else 'them'}"
+def told_reach(reach: Reach) -> str:
+    """How far forgetting reaches, as a sentence."""
+    meant, every, tasks = len(reach.meant), len(reach.closure), len(reach.tasks)
+    return (
+        f"{meant} {'pack is' if meant == 1 else 'packs are'} meant; with all that came of"
+        f" {'it' if meant == 1 else 'them'}, and with the tasks in which it is told,"
+        f" {every} pack{'s' * (every != 1)} and {tasks} task{'s' * (tasks != 1)} go"
+    )
 
 
 def purge_of(asked: Asked) -> Purge:

@@ -33,6 +33,7 @@ from .errors import InputError
 from .exits import Exit
 from .models import open_embedder
 from .screen import Screen, duration, grid, short
+from .step_view import how_of, plain, why_of
 
 _SHORT_ID = 12
 _NEAREST = 3
@@ -100,7 +101,7 @@ def find_packs(path: Path, question: Question, explain: bool, store: str, as_jso
     if answer.silence:
         screen.out.print(Text(answer.silence))
         for each in answer.considered[:_NEAREST] if not explain else ():
-            near = f"  {each.id[-_SHORT_ID:]}  {short(each.goal, 60)}  ({each.reasons})"
+            near = f"  {each.id[-_SHORT_ID:]}  {short(plain(each.goal), 60)}  ({each.reasons})"
             screen.out.print(Text(near))
     else:
         rows = [
@@ -109,7 +110,7 @@ def find_packs(path: Path, question: Question, explain: bool, store: str, as_jso
                 f"{hit.score:.2f}",
                 hit.pack.family,
                 hit.pack.status,
-                short(hit.pack.goal, 60),
+                short(plain(hit.pack.goal), 60),
                 str(hit.reasons),
             )
             for hit in answer.hits
@@ -138,7 +139,7 @@ def _explained(answer: Recall) -> RenderableType:
             "" if each.reasons.cosine is None else f"{each.reasons.cosine:.2f}",
             f"{each.reasons.overlap:.0%}",
             each.fate,
-            short(each.goal, 60),
+            short(plain(each.goal), 60),
         )
         for each in answer.considered
     ]
@@ -197,23 +198,12 @@ def _drawn(
 ) -> RenderableType:
     parts: list[RenderableType] = [_head(pack)]
     if "why" in wanted:
-        parts += [Text(_claim(claim, steps)) for claim in pack.why]
+        parts += why_of(pack, steps)
     if "how" in wanted:
-        rows = [
-            (
-                step.seq + 1,
-                step.agent,
-                f"{step.action.get('kind', '')} {step.action.get('name', '')}".strip(),
-                short(step.observation, 80),
-                "error" if step.is_error else "",
-            )
-            for step in steps
-        ]
-        parts.append(grid(("step>", "agent", "action", "observed", ""), rows, title="how"))
-        came = {name: value for name, value in pack.how.items() if name != "steps"}
-        if came:
-            parts.append(Text(f"came of it: {short(str(came), 400)}"))
-    if "checks" in wanted and (checks or verdicts):
+        parts += how_of(pack, steps)
+    if "checks" in wanted and not verdicts:
+        parts.append(Text("checks: none ran on its result"))
+    elif "checks" in wanted:
         names = {check.digest: check.name for check in checks}
         told = [
             (
@@ -225,7 +215,9 @@ def _drawn(
             for verdict in verdicts
         ]
         parts.append(grid(("check", "verdict", "for trust", "when"), told, title="checks"))
-    if "lineage" in wanted and edges:
+    if "lineage" in wanted and not edges:
+        parts.append(Text("lineage: it came of no other pack, and no pack came of it"))
+    elif "lineage" in wanted:
         lines = [(edge.rel, _own(edge.parent, pack), _own(edge.child, pack)) for edge in edges]
         parts.append(grid(("line", "from", "to"), lines, title="lineage"))
     return Group(*parts)
@@ -238,7 +230,7 @@ def _head(pack: Pack) -> RenderableType:
         ("", ""),
         [
             ("pack", f"{pack.id} rev {pack.rev}"),
-            ("goal", short(pack.goal, 200)),
+            ("goal", short(plain(pack.goal), 200)),
             ("family", f"{pack.family}, {pack.kind}, {pack.layer}, {pack.status}"),
             ("made by", f"{pack.owner}, {pack.source}"),
             ("trust", f"{pack.trust:.2f}"),
@@ -248,13 +240,6 @@ def _head(pack: Pack) -> RenderableType:
             ("rights", f"{rights.get('licence', '')}, {rights.get('classification', '')}"),
         ],
     )
-
-
-def _claim(claim: dict[str, Any], steps: list[Step]) -> str:
-    place = {step.digest: step.seq + 1 for step in steps}
-    seen = [str(place[each]) for each in claim.get("evidence", ()) if each in place]
-    told = f" (step {', '.join(seen)})" if seen else ""
-    return f"why: {claim.get('text', claim)}{told}"
 
 
 def _own(digest: str, pack: Pack) -> str:

@@ -19,6 +19,7 @@ from repertory.xp_store import (
     Offices,
     Pack,
     PackStore,
+    Reach,
     experience_server,
 )
 
@@ -53,25 +54,24 @@ def _offices(chosen: Chosen, packs: PackStore, journal: Journal) -> Offices:
             chosen.manifest, packs, journal, wanted, _REPLAYS, who.tenant, who.principal
         )
 
-    async def forget(
-        meant: Meant, who: Identity
-    ) -> tuple[Sequence[str], Sequence[str], ForgetCertificate | None]:
+    async def forget(meant: Meant, who: Identity) -> tuple[Reach, ForgetCertificate | None]:
         asked = Asked(
             meant.ids, meant.subject, meant.source, query=meant.query, reason=meant.reason
         )
         selector = await selector_of(packs, asked, who.tenant)
-        chosen_digests, every = await packs.govern.meant(selector, tenant=who.tenant)
+        purge = purge_of(asked)
+        reach = await packs.govern.meant(selector, tenant=who.tenant, purge=purge)
         if meant.dry:
-            return chosen_digests, every, None
+            return reach, None
         issued = await packs.govern.forget(
             selector,
             tenant=who.tenant,
             actor=who.principal,
             reason=meant.reason,
-            purge=purge_of(asked),
+            purge=purge,
             also_scan=await to_thread.run_sync(log_files, chosen.index.parent),
         )
-        return chosen_digests, every, issued
+        return reach, issued
 
     return Offices(local=True, promote=promote, forget=forget)
 

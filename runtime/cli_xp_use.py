@@ -4,15 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from anyio import run
+from rich.console import Group
 from rich.text import Text
 
-from repertory.xp_store import Pack, Request, Reuse, Share, pack_data
+from repertory.xp_store import Pack, Request, Reuse, Share, Step, pack_data
 
 from .chosen import choose
 from .cli_xp import one_pack, packs_of
 from .errors import InputError
 from .exits import Exit
-from .screen import Screen, grid
+from .screen import Screen, grid, short
+from .step_view import how_of, plain, why_of
 
 
 def use_packs(
@@ -30,7 +32,7 @@ def use_packs(
         raise InputError("--won and --lost exclude each other: what became of the work?")
     screen, chosen = Screen(json=as_json), choose(path, store)
 
-    async def count() -> tuple[int, list[Pack], list[dict[str, Any]]]:
+    async def count() -> tuple[int, list[tuple[Pack, list[Step], dict[str, Any]]]]:
         async with packs_of(screen, chosen) as packs:
             found = [await one_pack(packs, each, tenant) for each in given]
             for pack in found:
@@ -41,30 +43,26 @@ def use_packs(
                 if won or lost
                 else await packs.mark_used(ids, tenant=tenant)
             )
-            return counted, found, [await pack_data(packs, each, _HOW) for each in found]
+            held = [
+                (each, await packs.steps(each), await pack_data(packs, each, _PARTS))
+                for each in found
+            ]
+            return counted, held
 
-    counted, found, data = run(count)
+    counted, held = run(count)
     became = "won" if won else "lost" if lost else "used"
     if screen.json:
+        data = [each for _, _, each in held]
         screen.document({"counted": counted, "as": became, "packs": data})
         return Exit.DONE
-    for pack, held in zip(found, data, strict=True):
-        screen.out.print(Text(f"{became}: {pack.id} {pack.goal}"))
+    for pack, steps, _ in held:
+        screen.out.print(Text(f"{became}: {pack.id} {short(plain(pack.goal), 200)}"))
         if became == "used":
-            rows = [
-                (step["seq"] + 1, step["agent"], _action(step), step["observation"][:80])
-                for step in held["steps"]
-            ]
-            screen.out.print(grid(("step>", "agent", "action", "observed"), rows))
+            screen.out.print(Group(*why_of(pack, steps), *how_of(pack, steps)))
     return Exit.DONE
 
 
-_HOW = frozenset({"how"})
-
-
-def _action(step: dict[str, Any]) -> str:
-    action = step["action"]
-    return f"{action.get('kind', '')} {action.get('name', '')}".strip()
+_PARTS = frozenset({"why", "how"})
 
 
 def show_stats(path: Path, family: str, tenant: str, store: str, as_json: bool) -> int:

@@ -161,18 +161,22 @@ def _kept(asked: Any) -> Any:
 
 
 def _claims(done: list[StepRecord], acted: list[StepRecord]) -> Iterator[Claim]:
-    """Each note with the step that followed it; one about a tool or peer, with that one's."""
+    """Each note with its evidence: the step that followed it, else the last one before it.
+
+    One about a tool, a check or a peer is supported by that one's steps alone.
+    """
     taken: set[int] = set()
     for note in done:
         if note.kind != "note":
             continue
         about = note.request.get("about")
-        following = (
-            at
+        fitting = [
+            (at, step.number > note.number)
             for at, step in enumerate(acted)
-            if step.number > note.number and (not about or (step.name == about and at not in taken))
-        )
-        at = next(following, None)
+            if not about or (step.name == about and at not in taken)
+        ]
+        before = [at for at, later in fitting if not later]
+        at = next((at for at, later in fitting if later), before[-1] if before else None)
         if about and at is not None:
             taken.add(at)
         yield Claim(str(note.request["why"]), () if at is None else (at,))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from .floor import Asked, Floor, FloorErrors, calibrated, errors_of
-    from .forgetting import Purge
+    from .forgetting import Purge, Reach
     from .gates import Gates, HeldOut, Judge, Trial, check_gates, digest_of_trials, run_gates
     from .governance import Governance
     from .hits import Candidate, Hit, Reasons, Recall
@@ -145,6 +145,7 @@ _MODULE_OF = {
     "Parent": "derivation",
     "PostgresOwner": "postgres_engine",
     "Purge": "forgetting",
+    "Reach": "forgetting",
     "Reasons": "hits",
     "Recall": "hits",
     "Rechecked": "recheck",
@@ -295,6 +296,7 @@ __all__ = [
     "Parent",
     "PostgresOwner",
     "Purge",
+    "Reach",
     "Reasons",
     "Recall",
     "Rechecked",

@@ -57,6 +57,23 @@ class Purge:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """What a selector means, and how far forgetting it would reach: digests, and ids of tasks."""
+
+    meant: tuple[str, ...]
+    closure: tuple[str, ...]
+    tasks: Tasks = frozenset()
+
+    def wire(self) -> dict[str, list[str]]:
+        """As JSON."""
+        return {
+            "meant": list(self.meant),
+            "closure": list(self.closure),
+            "tasks": sorted(self.tasks),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class _Gone:
     digest: str
     id: str
@@ -81,8 +98,8 @@ def forget_rows(
     at = instant(clock())
 
     def write(connection: Connection) -> Forgotten:
-        digests, tasks = _meant(connection, tenant, selector, purge)
-        chosen = set(selected(connection, tenant, selector))
+        reach = reach_of(connection, tenant, selector, purge)
+        digests, tasks, chosen = reach.closure, reach.tasks, set(reach.meant)
         gone = [_described(connection, tenant, digest) for digest in digests]
         texts = list(_texts(connection, gone))
         vectors = list(_vectors(connection, gone))
@@ -107,16 +124,17 @@ def forget_rows(
             "SELECT count(*) FROM xp_pack WHERE tenant = ?", (tenant,)
         ).fetchone()[0]
         traces = traces_of(texts, (*selector.text, *(each.id for each in gone)), vectors)
-        return Forgotten(tuple(digests), rederived, tasks, retained, traces)
+        return Forgotten(digests, rederived, tasks, retained, traces)
 
     return write
 
 
-def _meant(
-    connection: Connection, tenant: str, selector: Selector, purge: Purge | None
-) -> tuple[list[str], Tasks]:
+def reach_of(
+    connection: Connection, tenant: str, selector: Selector, purge: Purge | None = None
+) -> Reach:
     """The closure of what is selected; tasks and packs widen each other until nothing is added."""
-    digests = closure(connection, tenant, selected(connection, tenant, selector), shown=True)
+    meant = selected(connection, tenant, selector)
+    digests = closure(connection, tenant, meant, shown=True)
     tasks: Tasks = frozenset()
     while purge is not None:
         own = _tasks_of(connection, tenant, digests)
@@ -126,7 +144,7 @@ def _meant(
         if wider == tasks and len(more) == len(digests):
             break
         digests, tasks = more, wider
-    return digests, tasks
+    return Reach(tuple(meant), tuple(digests), tasks)
 
 
 def _tasks_of(connection: Connection, tenant: str, digests: Sequence[str]) -> Tasks:

@@ -34,12 +34,12 @@ from .derivation import Derivation, Recipe, derive_rows
 from .digests import Clock, digest_of, instant, pack_id
 from .drafts import PackRef, Status
 from .errors import PackNotFoundError
-from .forgetting import Forgotten, Purge, forget_rows
+from .forgetting import Forgotten, Purge, Reach, forget_rows, reach_of
 from .hits import Hit
 from .keys import Keys, load_keys
 from .layers import LayerRule, layer_rows
 from .ledger import append_entry, chain_problems
-from .lineage import Selector, closure, selected
+from .lineage import Selector
 from .outbox import Indexer
 from .rebuild import rebuilt_digest, store_digest
 from .residue import Residue, Traces, files_of, scan
@@ -136,14 +136,11 @@ class Governance:
 
     # -- lineage -------------------------------------------------------------
 
-    async def meant(self, selector: Selector, *, tenant: str) -> tuple[list[str], list[str]]:
-        """The digests of what `selector` means, and of that with all that came of it."""
-
-        def read(connection: Connection) -> tuple[list[str], list[str]]:
-            chosen = selected(connection, tenant, selector)
-            return chosen, closure(connection, tenant, chosen, shown=True)
-
-        return await self._database.read(read)
+    async def meant(self, selector: Selector, *, tenant: str, purge: Purge | None = None) -> Reach:
+        """What `selector` means, all that came of it, and with `purge` the tasks that hold it."""
+        return await self._database.read(
+            lambda connection: reach_of(connection, tenant, selector, purge)
+        )
 
     # -- change --------------------------------------------------------------
 

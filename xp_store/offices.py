@@ -18,6 +18,7 @@ from .certificate import ForgetCertificate
 from .changes import Finding
 from .checker import open_checker
 from .errors import BundleError, DraftInvalidError, PackNotFoundError
+from .forgetting import Reach
 from .lineage import Selector
 from .recheck import check_again
 from .rights import Request
@@ -43,9 +44,7 @@ class Meant:
 
 
 Promote: TypeAlias = Callable[[Sequence[Pack], Identity], Awaitable[Finding]]
-Forget: TypeAlias = Callable[
-    [Meant, Identity], Awaitable[tuple[Sequence[str], Sequence[str], ForgetCertificate | None]]
-]
+Forget: TypeAlias = Callable[[Meant, Identity], Awaitable[tuple[Reach, ForgetCertificate | None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +53,8 @@ class Offices:
 
     local: whether who is on the server's own pipes may do so; others need a key that
     names the capability, such as `experience.rollback`. promote: replays packs and
-    says what was found. forget: the digests that are meant, those with all that came
-    of them, and the certificate unless nothing was to be done.
+    says what was found. forget: how far it reaches, and the certificate unless
+    nothing was to be done.
     """
 
     local: bool = False
@@ -246,8 +245,8 @@ class Clerk:
         if not change:
             ids = ((await self._readable(given["id"], identity)).id,) if "id" in given else ()
             selector = Selector(ids=ids, source=given.get("source", ""))
-            meant, _ = await self._store.govern.meant(selector, tenant=identity.tenant)
-            if not meant:
+            reach = await self._store.govern.meant(selector, tenant=identity.tenant)
+            if not reach.meant:
                 raise PackNotFoundError(f"no pack is meant by {selector}")
         retired = await self._store.govern.rollback(
             tenant=identity.tenant,
@@ -268,9 +267,9 @@ class Clerk:
             given.get("reason", "asked for"),
             given.get("dry_run", True),
         )
-        meant, every, issued = await self._offices.forget(asked, identity)
+        reach, issued = await self._offices.forget(asked, identity)
         certificate = None if issued is None else issued.model_dump(mode="json")
-        return {"meant": list(meant), "closure": list(every), "certificate": certificate}
+        return {**reach.wire(), "certificate": certificate}
 
     async def _import(self, given: dict[str, Any], identity: Identity) -> Answer:
         try:

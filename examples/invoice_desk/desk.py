@@ -168,14 +168,13 @@ class Checker(Agent):
         verdicts = {
             check.name: await turn.check(check, subject, judges="input") for check in wanted
         }
-        failed = [
-            (*outcome, verdicts[name].detail)
-            for name, outcome in checks.OUTCOME.items()
-            if name in verdicts and verdicts[name].passed is False
-        ]
+        found = [n for n in checks.OUTCOME if n in verdicts and verdicts[n].passed is False]
+        failed = [(*checks.OUTCOME[name], verdicts[name].detail) for name in found]
         unknown = [v.name for v in verdicts.values() if v.passed is None]
         if not failed and unknown:
             failed = [("waiting", "unchecked", f"could not be checked: {', '.join(unknown)}")]
+        why = failed[0][2] if failed else "the books hold nothing against it"
+        await turn.note(why, about=found[0] if found else "")
         await _end(turn, {"failed": failed[:1], "vendor": vendor})
 
 
@@ -188,9 +187,11 @@ class Approver(Agent):
         invoice = given["invoice"]
         limit = float(self.spec.options["limit"])
         if float(invoice["total"]) <= limit:
+            await turn.note(f"{_sum_of(invoice)} is within the limit of {limit:,.0f}")
             await _end(turn, {"approved": True, "by": "within the limit"})
             return
-        amount = f"{invoice['currency']} {float(invoice['total']):,.2f}"
+        amount = _sum_of(invoice)
+        await turn.note(f"{amount} is above the limit of {limit:,.0f}, so a person decides")
         answer = await turn.ask_person(
             Question(
                 f"{invoice['vendor']} asks for {amount}, above the limit of {limit:,.0f}."
@@ -245,20 +246,20 @@ class Clerk(Agent):
         read = _answer(await turn.ask("intake", _mail_message(mail)))
         invoice = read["invoice"]
         facts = {"file": file, **read, "text": _all_text(mail), "received": str(mail.received)}
-        checked = _answer(await turn.ask("checker", facts))
+        checked = _answer(await turn.ask("checker", _order("Check", facts)))
         if checked["failed"]:
             decision, reason, sentence = checked["failed"][0]
             await self._decide(turn, file, decision, reason, sentence, invoice)
             return
         about = {"file": file, "invoice": invoice}
         await self._show(turn, file, "waiting", "over_limit", "waits for approval", invoice)
-        approval = _answer(await turn.ask("approver", about))
+        approval = _answer(await turn.ask("approver", _order("Approve", about)))
         if not approval["approved"]:
             await self._decide(turn, file, "refused", "not_approved", "a person refused", invoice)
             return
         order = {**about, "vendor_id": checked["vendor"]["vendor_id"]}
         order["approved_by"] = approval["by"]
-        posting = _answer(await turn.ask("bookkeeper", order))
+        posting = _answer(await turn.ask("bookkeeper", _order("Post", order)))
         if posting["posted"]:
             sentence = f"posted as number {posting['posting_id']}"
             await self._decide(turn, file, "posted", "posted", sentence, invoice)
@@ -315,6 +316,21 @@ def _mail_message(mail: Mail) -> Message:
     words = f"{mail.sender}: {mail.subject}\n{mail.text}"
     data = _MAIL.dump_python(mail, mode="json")
     return Message(message_id="mail", role=Role.USER, parts=(Part(text=words), Part(data=data)))
+
+
+def _order(verb: str, data: Data) -> Message:
+    """What is to be done with an invoice: in words, by which its pack will be found, and as data."""
+    invoice = data["invoice"]
+    number, vendor = invoice["invoice_number"], invoice["vendor"]
+    words = f"{verb} invoice {number or 'without a number'} of {vendor or 'an unknown vendor'}"
+    if invoice["total"]:
+        words += f" over {_sum_of(invoice)}"
+    parts = (Part(text=words), Part(data=dict(data)))
+    return Message(message_id=verb.lower(), role=Role.USER, parts=parts)
+
+
+def _sum_of(invoice: Data) -> str:
+    return f"{invoice['currency'] or ''} {float(invoice['total']):,.2f}".strip()
 
 
 def _all_text(mail: Mail) -> str:

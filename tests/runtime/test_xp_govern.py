@@ -30,6 +30,13 @@ class Desk(Agent):
         await turn.complete(f"the total is {subject['total']}")
 
 
+class Clerk(Agent):
+    async def handle(self, turn):
+        task = await turn.ask("desk", turn.message.text)
+        await turn.note("the desk had added it up")
+        await turn.complete(task.status.message.text)
+
+
 def model(request):
     return "x"
 """
@@ -41,6 +48,7 @@ models:
 embedder: {engine: hash}
 agents:
   desk: {kind: "desk:Desk"}
+  clerk: {kind: "desk:Clerk", peers: [desk]}
 experience:
   rights: {licence: MIT, keep_days: 30}
   redact:
@@ -135,7 +143,7 @@ def test_a_person_is_forgotten_with_tasks_and_spans_and_the_certificate_holds(
         *("--certificate", "out.json"),
     )
     assert (issued["residue_scan"], issued["rebuild_digest_equal"]) == ({}, True)
-    assert issued["tasks"] >= 1
+    assert issued["tasks"] == len(look["tasks"]) >= 1
     assert issued["deleted"] == len(look["closure"])
     left = [path for path in folder.rglob("*") if path.is_file()]
     assert len(left) > 5
@@ -147,6 +155,35 @@ def test_a_person_is_forgotten_with_tasks_and_spans_and_the_certificate_holds(
     told = said("xp", "verify", "--certificate", "altered.json", status=Exit.FAILED)
     assert told["problems"] == ["altered.json was altered after it was signed"]
     assert run_cli(["ask", "desk", "add 7 and 8"]) == Exit.DONE
+
+
+def test_the_look_before_a_forget_tells_all_that_would_go(folder: Path, said: Any) -> None:
+    """Ours: a pack's task goes with its caller's, and so does the caller's pack."""
+    said("ask", "clerk", "add 40 and 2 for the fair")
+    (pack,) = [
+        each for each in packs_of(folder) if each["family"] == "desk" and "fair" in each["goal"]
+    ]
+    look = said("xp", "forget", pack["id"], "--dry-run")
+    assert (len(look["meant"]), len(look["closure"]), len(look["tasks"])) == (1, 2, 2)
+    assert len(packs_of(folder)) == 6, "looking has forgotten nothing"
+    issued = said("xp", "forget", pack["id"], "--yes")
+    assert (issued["deleted"], issued["tasks"], issued["residue_scan"]) == (2, 2, {})
+    assert len(packs_of(folder)) == 4
+
+
+def test_a_pack_is_shown_so_that_a_person_can_read_it(
+    folder: Path, said: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: JSON becomes words, and a part that is empty says so."""
+    said("ask", "clerk", "add 40 and 2 for the fair")
+    (pack,) = [each for each in packs_of(folder) if each["family"] == "clerk"]
+    assert run_cli(["xp", "show", pack["id"]]) == Exit.DONE
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "why: the desk had added it up (step 1)" in shown
+    assert "1 clerk message desk add 40 and 2 for the fair" in shown
+    assert "checks: none ran on its result" in shown
+    assert "lineage: it came of no other pack" in shown
+    assert "{" not in shown
 
 
 @claim("dmm:release")

@@ -299,8 +299,8 @@ async def test_packs_are_meant_by_person_source_time_and_text(
         await store.record(make_draft("three", steps=(odd,)))
 
         async def goals(selector: Selector) -> list[str]:
-            chosen, _ = await store.govern.meant(selector, tenant="default")
-            return [pack.goal for pack in (await store.find())[::-1] if pack.digest in chosen]
+            reach = await store.govern.meant(selector, tenant="default")
+            return [pack.goal for pack in (await store.find())[::-1] if pack.digest in reach.meant]
 
         assert await goals(Selector(subjects=("abc",))) == ["two"]
         assert await goals(Selector(source="clerk")) == ["two"]
