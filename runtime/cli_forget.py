@@ -13,6 +13,7 @@ from rich.text import Text
 from repertory.xp_store import (
     Connection,
     ForgetCertificate,
+    PackNotFoundError,
     PackStore,
     Purge,
     Reach,
@@ -91,12 +92,19 @@ def forget_packs(
     async def forget() -> ForgetCertificate | None:
         async with owning_packs(screen, chosen) as packs:
             selector = await selector_of(packs, asked, tenant)
+            if selector == Selector():
+                raise InputError(
+                    "say what to forget: a pack's id, --subject, --source, --since, --until,"
+                    " --query or --expired"
+                )
             purge = purge_of(asked)
             reach = await packs.govern.meant(selector, tenant=tenant, purge=purge)
             told = told_reach(reach)
             if asked.dry_run:
                 screen.result(reach.wire(), Text(told))
                 return None
+            if not reach.closure and not reach.tasks:
+                raise PackNotFoundError(f"no pack is meant by {selector}")
             if not asked.yes:
                 _confirm(screen, told)
             return await packs.govern.forget(

@@ -12,6 +12,7 @@ from typing import Any
 
 from .connection import Connection
 from .digests import instant
+from .errors import PackNotFoundError
 from .tables import PACK_COLUMNS, Pack, from_row
 from .trust import TrustRule
 
@@ -75,18 +76,31 @@ def pack_card(connection: Connection, pack: Pack, rule: TrustRule, now: datetime
 
 
 def agent_card(connection: Connection, tenant: str, agent: str) -> str:
-    """The card of an agent as its packs tell it, which may be other than what it says of itself."""
+    """The card of an agent as its packs tell it, which may be other than what it says of itself.
+
+    Raises:
+        PackNotFoundError: No pack is of that agent.
+    """
     packs = _packs(connection, tenant, "owner = ?", (agent,))
+    if not packs:
+        told = connection.execute(
+            "SELECT DISTINCT owner FROM xp_pack WHERE tenant = ? ORDER BY owner", (tenant,)
+        )
+        raise _none("agent", agent, [str(owner) for (owner,) in told])
     return _page(f"The agent {agent}", _figures(packs), _sections(connection, packs))
 
 
 def model_card(connection: Connection, tenant: str, model: str) -> str:
-    """The card of a model: what was done with it here, and how it went."""
-    packs = [
-        pack
-        for pack in _packs(connection, tenant, "1 = 1", ())
-        if pack.origin.get("model") == model
-    ]
+    """The card of a model: what was done with it here, and how it went.
+
+    Raises:
+        PackNotFoundError: No pack came of that model.
+    """
+    every = _packs(connection, tenant, "1 = 1", ())
+    packs = [pack for pack in every if pack.origin.get("model") == model]
+    if not packs:
+        told = {str(pack.origin["model"]) for pack in every if pack.origin.get("model")}
+        raise _none("model", model, sorted(told))
     return _page(f"The model {model}", _figures(packs), _sections(connection, packs))
 
 
@@ -147,6 +161,11 @@ def charter_card(
     return _page(
         "The charter", [("values", f"{len(charter)}, of which {held} are held by checks")], sections
     )
+
+
+def _none(what: str, name: str, known: Sequence[str]) -> PackNotFoundError:
+    listed = ", ".join(known[:_MOST]) or "none"
+    return PackNotFoundError(f"no pack is of {what} {name!r}; there are packs of: {listed}")
 
 
 def _packs(connection: Connection, tenant: str, where: str, values: Sequence[Any]) -> list[Pack]:

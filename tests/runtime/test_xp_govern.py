@@ -225,11 +225,14 @@ def test_cards_and_layers_come_from_what_is_stored(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["forget"], "no pack is meant by an empty selector"),
+        (["forget"], "say what to forget: a pack's id, --subject"),
         (["forget", "--since", "Friday", "--yes"], "'Friday' is no moment: write 'now', a date"),
         (["promote"], "name the packs to promote, or say --layers"),
         (["rollback"], "name one: a pack, --change or --source"),
         (["rollback", "--change", "x"], "no promoted change 'x'"),
+        (["forget", "--subject", "no@one.example", "--yes"], "no pack is meant by"),
+        (["card", "--agent", "clerc"], "no pack is of agent 'clerc'; there are packs of: desk"),
+        (["card", "--model", "gpt"], "no pack is of model 'gpt'; there are packs of: none"),
         (["card"], "name one: a pack, --agent, --model, --data or --charter"),
         (["verify", "--certificate", "desk.py"], "desk.py is no certificate of a forget"),
     ],
