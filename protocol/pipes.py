@@ -7,9 +7,8 @@ pushed events when their reader is slow.
 
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
-from math import inf
 from typing import Any, Final, TextIO
 
 import anyio
@@ -56,7 +55,8 @@ class PipeCarrier:
         if self._dead:
             raise self._broken()
         number = next(self._numbers)
-        inbox, mail = anyio.create_memory_object_stream[dict[str, Any]](inf)
+        # One place more than pushes may take, for the answer.
+        inbox, mail = anyio.create_memory_object_stream[dict[str, Any]](_WAITING_PUSHES + 1)
         self._inboxes[number] = inbox
         answered = False
         try:
@@ -116,7 +116,9 @@ class PipeCarrier:
             return
         if pushed and inbox.statistics().current_buffer_used >= _WAITING_PUSHES:
             return
-        inbox.send_nowait(message)
+        # Whatever comes after the answer finds no room, and is of no use.
+        with suppress(anyio.WouldBlock):
+            inbox.send_nowait(message)
 
     async def _send(self, message: JSONRPCRequest | JSONRPCNotification) -> None:
         try:

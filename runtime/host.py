@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # How long a turn waits that a full disk has stopped, before it is begun again.
 _FULL_SECONDS = 0.5
+# How often a store that is away is asked again before an agent starts.
+_STORE_SECONDS = 0.5
 # Earlier tasks of a context that are looked at for its history.
 _HISTORY_TASKS = 50
 # Characters per token, near enough to bound a memory by.
@@ -96,6 +98,8 @@ class AgentHost:
         self.held: dict[str, TaskRecord] = {}
         self.tool_specs: Mapping[str, ToolSpec] = {}
         self.down = ""
+        # Which of its lives it is in, from 1 on.
+        self.life = 0
         self._make = make
         self._scope: anyio.CancelScope | None = None
         self._stopped = anyio.Event()
@@ -164,12 +168,16 @@ class AgentHost:
     # -- life --------------------------------------------------------------------
 
     async def run(self, *, task_status: Started[None]) -> None:
-        """Open the agent and give it its turns, until `stop`; a crash is told to the network."""
-        agent = self._make()
+        """Open the agent and give it its turns, until `stop`; a crash is told to its supervisor."""
+        self.life += 1
+        life, supervision = self.life, self.network.supervision
+        # What cannot be built at all ends the start of the network, and is no crash.
+        built = self._make() if life == 1 else None
         await self._settle_pending()
         self._stopped = anyio.Event()
         with anyio.CancelScope() as self._scope:
             try:
+                agent = built or self._make()
                 async with agent.open(), anyio.create_task_group() as turns:
                     self.mailbox.begin_anew(self.pending.values())
                     task_status.started()
@@ -190,11 +198,12 @@ class AgentHost:
                         turns.start_soon(self._turn, agent, record)
             except anyio.get_cancelled_exc_class():
                 raise
-            except BaseExceptionGroup as group:
-                await self.network.exited(self.name, group.exceptions[0])
+            except ExceptionGroup as group:
+                task_status_started(task_status)
+                supervision.crashed(self.name, life, _first(group))
             except Exception as error:  # noqa: BLE001 - its supervisor decides
                 task_status_started(task_status)
-                await self.network.exited(self.name, error)
+                supervision.crashed(self.name, life, error)
             finally:
                 self.running.clear()
                 self.held.clear()
@@ -203,7 +212,13 @@ class AgentHost:
 
     async def _settle_pending(self) -> None:
         """Wait for what the turns of an earlier life still had on its way to the journal."""
-        await self.network.journal.settle()
+        while True:
+            try:
+                await self.network.journal.settle()
+                break
+            except StoreError as error:
+                _log.warning("agent %s starts when the store is back: %s", self.name, error)
+                await anyio.sleep(_STORE_SECONDS)
         for record in [each for each in self.pending.values() if each.ended]:
             del self.pending[record.id]
             self.network.ended(record)
@@ -248,7 +263,11 @@ class AgentHost:
         self.down = why
         self.mailbox.begin_anew()
         for record in list(self.pending.values()):
-            await self.finish(record, TaskState.FAILED, why, "AGENT_DOWN")
+            try:
+                await self.finish(record, TaskState.FAILED, why, "AGENT_DOWN")
+            except StoreError as error:
+                # It is another process's now, or is failed when the store is back.
+                self.network.lost(record, error)
 
     async def give_up_on(self, record: TaskRecord, deaths: int) -> None:
         """Fail a task over which the process itself died too often."""
@@ -538,6 +557,14 @@ class AgentHost:
 def _only(error: Exception) -> Exception:
     """The one error that task groups of the agent's wrapped, or the error itself."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """The first error of a group, at whatever depth."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
 

@@ -5,16 +5,15 @@ network is made of is opened and closed by `opening`.
 """
 
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from math import inf
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from repertory.agents import AgentNotFoundError, ChatModel
 from repertory.protocol import (
@@ -45,7 +44,7 @@ from repertory.xp_store import (
 )
 
 from .dead_letters import DeadLetter, dead_letters, require_retryable
-from .errors import NetworkError, SupervisionError, did_you_mean, listed
+from .errors import NetworkError, did_you_mean, listed
 from .journal import Command, answer_message
 from .lease import WORK
 from .orders import ORDERS, carry_out
@@ -56,7 +55,7 @@ from .service import JournalService
 from .standing import Standing, write_standing
 from .stops import STOP_SECONDS, lift_stop, put_stop, subject_of
 from .summaries import TaskSummary, list_tasks
-from .supervisor import Supervisor
+from .supervision import Supervision
 from .suspects import Suspects
 from .tenants import Tenants, counts
 from .tool_server import ToolServer
@@ -66,8 +65,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_Exits = MemoryObjectReceiveStream[tuple[str, Exception]]
-
+# Events that wait for one reader of everything that happens.
+_MOST_TOLD: Final = 4_096
 # How often commands of other processes are looked for, in seconds.
 _COMMAND_PERIOD = 0.25
 # The same for some seconds after a replica has left one: others will follow.
@@ -79,13 +78,40 @@ GRACE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class NetworkEvent:
-    """One event of one task, as `Network.watch` tells it."""
+    """One event of one task, as `Network.watch` tells it.
+
+    missed: how many came before it and were not told, because the reader was slow.
+    """
 
     task_id: str
     agent: str
     sequence: int
     event: StreamResponse
     at: datetime
+    missed: int = 0
+
+
+class _Reader:
+    """One reader of everything: a bounded queue that forgets its oldest events, and counts them."""
+
+    def __init__(self) -> None:
+        self._events: deque[NetworkEvent] = deque(maxlen=_MOST_TOLD)
+        self._missed = 0
+        self._arrived = anyio.Event()
+
+    def tell(self, event: NetworkEvent) -> None:
+        """Keep an event for the reader; never waits."""
+        self._missed += len(self._events) == _MOST_TOLD
+        self._events.append(event)
+        self._arrived.set()
+
+    async def next(self) -> NetworkEvent:
+        """The oldest event that is kept."""
+        while not self._events:
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+        event, missed, self._missed = self._events.popleft(), self._missed, 0
+        return replace(event, missed=missed) if missed else event
 
 
 @dataclass(eq=False, kw_only=True)
@@ -99,13 +125,11 @@ class Network(Replica):
     tool_servers: Mapping[str, ToolServer] = field(default_factory=dict)
     suspects: Suspects = field(init=False)
     tenants: Tenants = field(init=False)
+    supervision: Supervision = field(init=False)
     _said: Standing = field(default_factory=dict)
-    _watchers: set[MemoryObjectSendStream[NetworkEvent]] = field(default_factory=set)
+    _readers: set[_Reader] = field(default_factory=set)
     _draining: bool = False
-    _closing: bool = False
     _moved: anyio.Event | None = None
-    _group: TaskGroup | None = None
-    _exits: MemoryObjectSendStream[tuple[str, Exception]] | None = None
     # Tasks that this process stopped working on and has yet to give back.
     _left: set[str] = field(default_factory=set)
     _look: anyio.Event = field(default_factory=anyio.Event)
@@ -115,6 +139,7 @@ class Network(Replica):
         super().__post_init__()
         self.suspects = Suspects(self.journal.database, self._root_of)
         self.tenants = Tenants(self.manifest.tenants)
+        self.supervision = Supervision(self.hosts, self.manifest.supervision, self.journal.database)
 
     # -- what there is -----------------------------------------------------------
 
@@ -357,28 +382,29 @@ class Network(Replica):
                 logger.info("task %s was not canceled with its caller: %s", task_id, error)
 
     async def watch(self, task_id: str | None = None) -> AsyncIterator[NetworkEvent]:
-        """What happens, as it happens: one task from its beginning to its end, or everything."""
-        send, receive = anyio.create_memory_object_stream[NetworkEvent](inf)
-        self._watchers.add(send)
-        try:
+        """What happens, as it happens: one task from its beginning to its end, or everything.
+
+        Of one task nothing is missed, at whichever process it works. Of everything, a reader
+        that is thousands of events behind misses the oldest, and the next event says how
+        many; no work waits for a reader.
+        """
+        if task_id is not None:
+            record = await self._require(task_id)
             seen = 0
-            if task_id is not None:
-                record = await self._require(task_id)
-                for numbered in list(record.events):
-                    seen = numbered.sequence
+            while True:
+                for numbered in record.events[seen:]:
+                    seen += 1
                     yield _told(record, numbered)
                 if record.ended:
                     return
-            async for told in receive:
-                if task_id is not None and (told.task_id != task_id or told.sequence <= seen):
-                    continue
-                yield told
-                if task_id is not None and _ends(told.event):
-                    return
+                await record.wait_beyond(record.last_sequence)
+        reader = _Reader()
+        self._readers.add(reader)
+        try:
+            while True:
+                yield await reader.next()
         finally:
-            self._watchers.discard(send)
-            send.close()
-            receive.close()
+            self._readers.discard(reader)
 
     async def idle(self) -> None:
         """Wait until no task is at work: each has ended, or waits for a person."""
@@ -473,9 +499,9 @@ class Network(Replica):
         await self._moved.wait()
 
     def _published(self, record: TaskRecord, events: Sequence[NumberedEvent]) -> None:
-        for watcher in self._watchers:
+        for reader in self._readers:
             for numbered in events:
-                watcher.send_nowait(_told(record, numbered))
+                reader.tell(_told(record, numbered))
 
     def told_unclaimed(self) -> None:
         """Look soon for what may be claimed."""
@@ -525,50 +551,6 @@ class Network(Replica):
             )
         return self.service(record.agent)
 
-    # -- supervision ---------------------------------------------------------------
-
-    async def exited(self, agent: str, error: BaseException) -> None:
-        """Tell the supervisor that an agent crashed."""
-        if self._closing or self._exits is None:
-            return
-        if not isinstance(error, Exception):
-            raise error
-        await self._exits.send((agent, error))
-
-    async def _supervise(self, receive: _Exits) -> None:
-        group = self._group
-        assert group is not None
-        config = self.manifest.supervision
-        supervisor = Supervisor(
-            {name: host.entry.restart for name, host in self.hosts.items()},
-            strategy=config.strategy,
-            intensity=config.intensity,
-            period=config.period,
-        )
-        with receive:
-            async for agent, error in receive:
-                told = f"{type(error).__name__}: {error}"
-                verdict = supervisor.exited(agent, abnormal=True)
-                if verdict.exhausted:
-                    sentence = (
-                        f"agent {agent} crashed more than {config.intensity} times in"
-                        f" {config.period:g} s; the last time: {told}"
-                    )
-                    if config.escalate == "network":
-                        raise SupervisionError(sentence, agent=agent) from error
-                    logger.error("%s; it stays down", sentence)
-                    await self.hosts[agent].give_up(sentence)
-                    continue
-                restarted = listed(verdict.restart)
-                logger.warning("agent %s crashed (%s); restarting %s", agent, told, restarted)
-                for name in reversed(verdict.restart):
-                    await self.hosts[name].stop()
-                for name in verdict.down:
-                    await self.hosts[name].stop()
-                    await self.hosts[name].give_up(f"agent {name} is down: {told}")
-                for name in verdict.restart:
-                    await group.start(self.hosts[name].run)
-
     # -- life ----------------------------------------------------------------------
 
     async def start(self, group: TaskGroup) -> None:
@@ -578,9 +560,7 @@ class Network(Replica):
         await self._write_standing({})
         if not self.lease.shared:
             await self._receive(await self.claims.all(tuple(self.hosts)))
-        self._group = group
-        self._exits, exits = anyio.create_memory_object_stream[tuple[str, Exception]](inf)
-        group.start_soon(self._supervise, exits)
+        group.start_soon(self.supervision.run, group)
         for host in self.hosts.values():
             await group.start(host.run)
         if self.lease.shared:
@@ -597,9 +577,7 @@ class Network(Replica):
 
     def close(self) -> None:
         """Let what ends from now on be no news to the supervisor."""
-        self._closing = True
-        if self._exits is not None:
-            self._exits.close()
+        self.supervision.end()
 
     # -- claims and orders ---------------------------------------------------------
 
@@ -712,6 +690,9 @@ class Network(Replica):
                 continue
             self._left.discard(record.id)
             host.receive(record)
+            if host.down:
+                await host.fail_if_down(record)
+                continue
             if deaths[record.id] >= self.manifest.supervision.deaths:
                 await host.give_up_on(record, deaths[record.id])
         return len(ids)
@@ -797,8 +778,3 @@ def _told(record: TaskRecord, numbered: NumberedEvent) -> NetworkEvent:
     return NetworkEvent(
         record.id, record.agent, numbered.sequence, numbered.event, at or datetime.now(UTC)
     )
-
-
-def _ends(event: StreamResponse) -> bool:
-    update = event.status_update
-    return update is not None and is_terminal(update.status.state)

@@ -1,6 +1,6 @@
 """Who is restarted after a crash: OTP's strategies as a pure decision.
 
-Nothing here starts or stops anything; `network` carries the verdicts out. The
+Nothing here starts or stops anything; `supervision` carries the verdicts out. The
 words are those of Erlang/OTP's `supervisor` behavior.
 """
 
@@ -31,7 +31,8 @@ class Verdict:
 class Supervisor:
     """Decide what to do about exits of children, in the order in which they start.
 
-    intensity: restarts allowed within `period` seconds; one more is too many.
+    intensity: restarts allowed within `period` seconds; one more is too many. apart:
+    whether each child has an intensity of its own, as under a supervisor of its own.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Supervisor:
         strategy: Strategy = "one_for_one",
         intensity: int = 3,
         period: float = 5.0,
+        apart: bool = False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._restart = dict(children)
@@ -48,7 +50,8 @@ class Supervisor:
         self._intensity = intensity
         self._period = period
         self._clock = clock
-        self._restarts: deque[float] = deque()
+        self._apart = apart
+        self._restarts: dict[str, deque[float]] = {}
         self._down: set[str] = set()
 
     def exited(self, child: str, *, abnormal: bool) -> Verdict:
@@ -58,10 +61,11 @@ class Supervisor:
             self._down.add(child)
             return Verdict(down=(child,))
         now = self._clock()
-        self._restarts.append(now)
-        while self._restarts and self._restarts[0] <= now - self._period:
-            self._restarts.popleft()
-        if len(self._restarts) > self._intensity:
+        restarts = self._restarts.setdefault(child if self._apart else "", deque())
+        restarts.append(now)
+        while restarts[0] <= now - self._period:
+            restarts.popleft()
+        if len(restarts) > self._intensity:
             self._down.add(child)
             return Verdict(down=(child,), exhausted=True)
         return self._affected(child)

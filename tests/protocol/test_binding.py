@@ -19,7 +19,7 @@ import httpx
 import orjson
 import pytest
 import uvicorn
-from anyio import fail_after
+from anyio import fail_after, wait_all_tasks_blocked
 from anyio.abc import SocketStream
 from mcp import Client, MCPError
 from mcp.client import advertise
@@ -636,6 +636,28 @@ async def pipe_server(server: AgentServer) -> AsyncIterator[CarriedLink]:
             group.start_soon(carrier.serve, read)
             yield CarriedLink(carrier)
             group.cancel_scope.cancel()
+
+
+async def test_a_child_that_answers_for_ever_fills_no_memory() -> None:
+    """Ours: what a child sends for one request is bounded, and its first answer counts."""
+    write, written = anyio.create_memory_object_stream[Any](1)
+    carrier = PipeCarrier("memory", write)
+    answers: list[dict[str, Any]] = []
+
+    async def ask() -> None:
+        answers.append(await carrier.request("a2a/GetTask", {}, {}))
+
+    with fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await wait_all_tasks_blocked()
+            (inbox,) = carrier._inboxes.values()
+            for number in range(10_000):
+                carrier._deliver({"id": 1, "result": {"number": number}})
+            assert inbox.statistics().current_buffer_used < 1_000
+    assert answers == [{"number": 0}]
+    for stream in (write, written):
+        stream.close()
 
 
 async def test_credentials_travel_in_headers_and_stay_out_of_errors(free_port: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import fail_after
+from anyio import wait_all_tasks_blocked
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
@@ -129,6 +130,34 @@ async def test_an_agent_is_asked_and_its_task_is_told_from_beginning_to_end(tmp_
         events = [event async for event in network.watch(task.id)]
         assert [event.sequence for event in events] == [1, 2, 3]
         assert events[0].event.task is not None
+
+
+async def test_a_reader_that_is_slow_holds_nobody_up_and_is_told_what_it_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours: what waits for one reader of everything is bounded; a task's own log misses nothing."""
+    monkeypatch.setattr("repertory.runtime.network._MOST_TOLD", 8)
+    async with _network(tmp_path, "  echo: {}\n", {"echo": Echo}) as network:
+        everything = network.watch()
+        reading = anext(everything)
+        async with anyio.create_task_group() as group:
+            first: list[Any] = []
+
+            async def begin() -> None:
+                first.append(await reading)
+
+            group.start_soon(begin)
+            await wait_all_tasks_blocked()
+            known = await network.ask("echo", "0")
+        tasks = [await network.ask("echo", str(number)) for number in range(1, 10)]
+        # Ten tasks of three events: one was read, eight are kept.
+        kept = [await anext(everything) for _ in range(8)]
+        assert first[0].missed == 0
+        assert [each.missed for each in kept] == [21, *[0] * 7]
+        assert kept[-1].task_id == tasks[-1].id
+        told = [event.sequence async for event in network.watch(known.id)]
+        assert told == [1, 2, 3]
+        await everything.aclose()  # type: ignore[attr-defined]  # it is a generator
 
 
 async def test_an_unknown_agent_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
