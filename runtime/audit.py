@@ -4,22 +4,24 @@ Rows are the journal's and only ever added. Refusals may come as fast as an atta
 sends them, so above a rate they are counted and no longer written one by one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic, time
 from typing import Final
 
 import orjson
 
-from repertory.xp_store import Connection, Database, prepared_insert
-
-from .tables import AuditRow
+from repertory.xp_store import Connection, Database
 
 _BURST: Final = 100
 _PER_SECOND: Final = 5.0
 _LONGEST: Final = 500
 
-_INSERT, _COLUMNS = prepared_insert(AuditRow)
+# Written out, so that who stops a network need not load the tables (`tables.AuditRow`).
+_INSERT: Final = (
+    "INSERT INTO audit (at, what, principal, tenant, agent, target, chain, reason, missed)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +63,27 @@ class Audit:
 
 async def write_audit(database: Database, entry: AuditEntry, missed: int = 0) -> None:
     """Add one entry, stamped with the present time; its texts are cut to a bound."""
-    values = {
-        "number": None,
-        "at": time(),
-        "what": entry.what,
-        "principal": entry.principal[:_LONGEST],
-        "tenant": entry.tenant[:_LONGEST],
-        "agent": entry.agent[:_LONGEST],
-        "target": entry.target[:_LONGEST],
-        "chain": orjson.dumps(entry.chain).decode(),
-        "reason": entry.reason[:_LONGEST],
-        "missed": missed,
-    }
-    row = tuple(values[column] for column in _COLUMNS)
-    await database.transact(lambda connection: connection.execute(_INSERT, row))
+    await database.transact(audited(entry, missed))
+
+
+def audited(entry: AuditEntry, missed: int = 0) -> Callable[[Connection], None]:
+    """What adds one entry, for the transaction of what it is about."""
+    row = (
+        time(),
+        entry.what,
+        entry.principal[:_LONGEST],
+        entry.tenant[:_LONGEST],
+        entry.agent[:_LONGEST],
+        entry.target[:_LONGEST],
+        orjson.dumps(entry.chain).decode(),
+        entry.reason[:_LONGEST],
+        missed,
+    )
+
+    def unit(connection: Connection) -> None:
+        connection.execute(_INSERT, row)
+
+    return unit
 
 
 async def read_audit(database: Database, *, limit: int = 100) -> Sequence[AuditEntry]:

@@ -4,13 +4,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
-from repertory.xp_store import Connection, StoreError, file_of, open_database
+from repertory.xp_store import Connection, Database, StoreError, file_of, open_database
 
-from .journal import Journal, open_journal
 from .manifest import Manifest, load_manifest
+
+if TYPE_CHECKING:
+    from .journal import Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,22 @@ def choose(path: Path, store: str) -> Chosen:
 
 
 @asynccontextmanager
-async def reading(chosen: Chosen) -> AsyncIterator[Journal]:
+async def reading(chosen: Chosen) -> "AsyncIterator[Journal]":
     """The journal of a network that has run at least once.
+
+    Raises:
+        StoreError: There is no store yet.
+    """
+    # The tables and what makes them cost most of a second to load.
+    from .journal import open_journal
+
+    async with at_hand(chosen) as database, open_journal(database) as journal:
+        yield journal
+
+
+@asynccontextmanager
+async def at_hand(chosen: Chosen) -> AsyncIterator[Database]:
+    """The store of a network that has run at least once, with the tables that it has.
 
     Raises:
         StoreError: There is no store yet.
@@ -49,8 +66,7 @@ async def reading(chosen: Chosen) -> AsyncIterator[Journal]:
     async with open_database(chosen.url) as database:
         if file is None and not await database.read(_has_journal):
             raise _no_store(chosen, database.name)
-        async with open_journal(database) as journal:
-            yield journal
+        yield database
 
 
 def _has_journal(connection: Connection) -> bool:

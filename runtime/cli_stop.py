@@ -1,18 +1,29 @@
-"""`repertory stop` and `resume`: the kill switch, beside the process that runs the network."""
+"""`repertory stop` and `resume`: the kill switch, beside the processes that run the network.
 
+A stop must not wait for libraries, so neither the tables nor what draws are loaded here.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from anyio import run
+import anyio
 from rich.text import Text
 
 from repertory.protocol import LOCAL_PRINCIPAL
+from repertory.xp_store import Database
 
-from .chosen import Chosen, choose, reading
-from .cli_tasks import carried_out
+from .chosen import Chosen, at_hand, choose
 from .errors import InputError, did_you_mean
 from .exits import Exit
+from .lease import ProcessInfo, runners
 from .screen import Screen
-from .stops import Kind, Stop, lift_stop, put_stop, subject_of
+from .standing import obeyed
+from .stops import STOP_SECONDS, Kind, Stop, lift_stop, put_stop, subject_of
+
+# How often, and how long, is looked whether every process has obeyed, in seconds.
+_LOOK_SECONDS = 0.02
+_PATIENCE = STOP_SECONDS + 3.0
 
 
 def stop_work(path: Path, agent: str, tenant: str, reason: str, store: str, as_json: bool) -> int:
@@ -20,18 +31,41 @@ def stop_work(path: Path, agent: str, tenant: str, reason: str, store: str, as_j
     screen, chosen = Screen(json=as_json), choose(path, store)
     kind, name = _subject(chosen, agent, tenant)
 
-    async def stop() -> tuple[Stop, str]:
-        async with reading(chosen) as journal:
-            put = await put_stop(journal.database, kind, name, reason=reason, by=LOCAL_PRINCIPAL)
-            return put, await carried_out(screen, chosen, journal, "stops", "", "")
+    async def stop() -> tuple[Stop, list[str], int]:
+        async with _stoppable(chosen) as database:
+            put = await put_stop(database, kind, name, reason=reason, by=LOCAL_PRINCIPAL)
+            return put, *await _obeyed(database, put)
 
-    stop_put, outcome = run(stop)
+    put, wrong, number = anyio.run(stop)
     option = f" --{kind} {name}" if name else ""
-    held = "its work has ended where it stood" if outcome == "done" else "nothing of it runs now"
-    told = outcome if outcome not in ("", "done") else held
-    sentence = f"{stop_put.subject} is stopped; {told}; go on with: repertory resume{option}"
-    screen.result({"kind": kind, "name": name, "outcome": outcome or "noted"}, Text(sentence))
-    return Exit.DONE if outcome in ("", "done") else Exit.FAILED
+    ended = "its work has ended where it stood" if number else "nothing of it runs now"
+    told = "; ".join(wrong) or ended
+    sentence = f"{put.subject} is stopped; {told}; go on with: repertory resume{option}"
+    outcome = "; ".join(wrong) or ("done" if number else "noted")
+    data = {"kind": kind, "name": name, "outcome": outcome, "processes": number}
+    screen.result(data, Text(sentence))
+    return Exit.FAILED if wrong else Exit.DONE
+
+
+async def _obeyed(database: Database, stop: Stop) -> tuple[list[str], int]:
+    """What could not be ended, and by how many processes the network is run."""
+    told: dict[int, str] = {}
+    silent: list[ProcessInfo] = []
+    known: list[ProcessInfo] = []
+    with anyio.move_on_after(_PATIENCE):
+        while True:
+            known = await runners(database)
+            told = await obeyed(database, stop)
+            silent = [each for each in known if each.number not in told]
+            if not silent:
+                break
+            await anyio.sleep(_LOOK_SECONDS)
+    wrong = [told[each.number] for each in known if told.get(each.number)]
+    wrong += [
+        f"process {each.pid} on {each.host} has not said that it obeys; end it there if it hangs"
+        for each in silent
+    ]
+    return wrong, len(known)
 
 
 def resume_work(path: Path, agent: str, tenant: str, store: str, as_json: bool) -> int:
@@ -39,19 +73,32 @@ def resume_work(path: Path, agent: str, tenant: str, store: str, as_json: bool) 
     screen, chosen = Screen(json=as_json), choose(path, store)
     kind, name = _subject(chosen, agent, tenant)
 
-    async def resume() -> tuple[bool, str]:
-        async with reading(chosen) as journal:
-            lifted = await lift_stop(journal.database, kind, name, by=LOCAL_PRINCIPAL)
-            return lifted, await carried_out(screen, chosen, journal, "stops", "", "")
+    async def resume() -> tuple[bool, int]:
+        async with _stoppable(chosen) as database:
+            lifted = await lift_stop(database, kind, name, by=LOCAL_PRINCIPAL)
+            return lifted, len(await runners(database))
 
-    lifted, outcome = run(resume)
+    lifted, number = anyio.run(resume)
     subject = Stop(kind, name, "", "", 0.0).subject
     if not lifted:
         raise InputError(f"{subject} is not stopped; repertory doctor FILE lists what is")
-    goes_on = "its work goes on" if outcome == "done" else "its work goes on at the next run"
-    sentence = f"{subject} is resumed; {goes_on}"
-    screen.result({"kind": kind, "name": name, "outcome": outcome or "noted"}, Text(sentence))
+    goes_on = "its work goes on" if number else "its work goes on at the next run"
+    data = {"kind": kind, "name": name, "outcome": "done" if number else "noted"}
+    screen.result(data, Text(f"{subject} is resumed; {goes_on}"))
     return Exit.DONE
+
+
+@asynccontextmanager
+async def _stoppable(chosen: Chosen) -> AsyncIterator[Database]:
+    """The store; one of an earlier version gets its tables first."""
+    async with at_hand(chosen) as database:
+        if await database.read(lambda connection: connection.dialect.has_table(connection, "stop")):
+            yield database
+            return
+        from .journal import open_journal
+
+        async with open_journal(database):
+            yield database
 
 
 def _subject(chosen: Chosen, agent: str, tenant: str) -> tuple[Kind, str]:

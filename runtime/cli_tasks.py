@@ -18,7 +18,8 @@ from .chosen import Chosen, choose, reading
 from .dead_letters import DeadLetter, dead_letters, require_retryable, successor_of
 from .errors import InputError, did_you_mean
 from .exits import Exit
-from .journal import Journal, command_outcome, post_command, question_of, runners
+from .journal import Journal, command_outcome, post_command, question_of
+from .lease import runners
 from .manifest import Manifest
 from .record import TaskRecord, state_of
 from .screen import Screen, clock, colored, duration, grid, short, word

@@ -44,7 +44,10 @@ async def _look(manifest: Manifest, url: str, running: bool) -> list[Told]:
         ]
         if running:
             for (kind, name), detail in (await read_standing(database)).items():
-                found.append((f"{kind} {name}", "error", detail, _mend(kind)))
+                subject = (
+                    f"{kind} {name}" if kind != "stop" else f"stop of {name.rpartition('@')[0]}"
+                )
+                found.append((subject, "error", detail, _mend(kind)))
         letters, count = await dead_letters(database, limit=1)
         if letters:
             latest = letters[0]
@@ -68,6 +71,8 @@ def _resume(kind: str, name: str) -> str:
 def _mend(kind: str) -> str:
     if kind == "agent":
         return "mend what it crashes over (repertory tasks --dead), then start the network again"
+    if kind == "stop":
+        return "a handler that shields itself, or computes without awaiting, ends with its process"
     return (
         "start its server, or look at it with repertory models status; it is tried again by itself"
     )

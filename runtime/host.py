@@ -49,6 +49,7 @@ from .manifest import AgentEntry
 from .policy import Action, Policy
 from .record import REASON_KEY, TaskRecord
 from .recorder import pack_draft
+from .stops import Stop
 from .turn import RunningTurn
 
 if TYPE_CHECKING:
@@ -241,6 +242,15 @@ class AgentHost:
     def still_halting(self) -> bool:
         """Whether a turn that was halted has not ended yet."""
         return any(turn.halted for turn in self.running.values())
+
+    def going_on(self, stop: Stop) -> int:
+        """How many halted turns of a stop have not ended."""
+        return sum(
+            turn.halted
+            and (record := self.pending.get(task_id)) is not None
+            and stop.holds(self.name, record.tenant)
+            for task_id, turn in self.running.items()
+        )
 
     def release(self) -> None:
         """Let those work again whom no stop holds back any more, in the order of their acceptance."""

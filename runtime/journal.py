@@ -46,7 +46,7 @@ from repertory.xp_store import (
     sqlite_path,
 )
 
-from .lease import LOGS, WORK, Lease, ProcessInfo, processes_of
+from .lease import LOGS, WORK, Lease, runners
 from .record import QUESTION_KEY, TaskRecord, park_of, text_of
 from .tables import CommandRow, EventRow, JournalTable, StepRow, TaskRow
 
@@ -727,31 +727,6 @@ async def open_journal(database: Database) -> AsyncIterator[Journal]:
     """A journal in `database`, its tables created where they are missing."""
     await database.ensure(JournalTable.metadata)
     yield Journal(database)
-
-
-def owner_of(url: str) -> int | None:
-    """The pid of the process that owns a journal in a file now, or None; blocking."""
-    lock = Path(sqlite_path(url) + ".lock")
-    if not lock.exists():
-        return None
-    with lock.open("r+") as file:
-        try:
-            # Shared, so that two who look do not take each other for the owner.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(file.read() or 0)
-        fcntl.flock(file, fcntl.LOCK_UN)
-        return None
-
-
-async def runners(database: Database) -> list[ProcessInfo]:
-    """The living processes that run agents over this store."""
-    found = [each for each in await processes_of(database) if each.lives and each.pools]
-    if database.file is None:
-        return found
-    # The lock of the file knows better than the number of a process, which may be another's.
-    pid = await anyio.to_thread.run_sync(owner_of, f"sqlite:///{database.file}")
-    return [each for each in found if each.pid == pid]
 
 
 @asynccontextmanager

@@ -7,18 +7,21 @@ by the database's clock, so that no machine's own matters, and measures by its o
 monotonic clock how long it may count on it. Which tasks it takes is `claims`'.
 """
 
+import fcntl
 import logging
 import os
 import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic, time
 from typing import Any, Final
 
 import anyio
+import anyio.to_thread
 import orjson
 
-from repertory.xp_store import Connection, Database, StoreError
+from repertory.xp_store import Connection, Database, StoreError, sqlite_path
 
 _log = logging.getLogger(__name__)
 WORK: Final = "work"
@@ -224,6 +227,31 @@ def _bury(connection: Connection, *, alone: bool) -> None:
         if (alone and pools != "[]") or not _runs(pid)
     ]
     connection.executemany("DELETE FROM process WHERE number=?", gone)
+
+
+def owner_of(url: str) -> int | None:
+    """The pid of the process that owns a journal in a file now, or None; blocking."""
+    lock = Path(sqlite_path(url) + ".lock")
+    if not lock.exists():
+        return None
+    with lock.open("r+") as file:
+        try:
+            # Shared, so that two who look do not take each other for the owner.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(file.read() or 0)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        return None
+
+
+async def runners(database: Database) -> list[ProcessInfo]:
+    """The living processes that run agents over this store."""
+    found = [each for each in await processes_of(database) if each.lives and each.pools]
+    if database.file is None:
+        return found
+    # The lock of the file knows better than the number of a process, which may be another's.
+    pid = await anyio.to_thread.run_sync(owner_of, f"sqlite:///{database.file}")
+    return [each for each in found if each.pid == pid]
 
 
 async def processes_of(database: Database) -> list[ProcessInfo]:

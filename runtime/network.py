@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from os import getpid
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
@@ -53,7 +54,7 @@ from .record import TaskRecord
 from .replica import Replica
 from .service import JournalService
 from .standing import Standing, write_standing
-from .stops import STOP_SECONDS, lift_stop, put_stop, subject_of
+from .stops import STOP_SECONDS, Stop, lift_stop, put_stop, subject_of
 from .summaries import TaskSummary, list_tasks
 from .supervision import Supervision
 from .suspects import Suspects
@@ -127,6 +128,7 @@ class Network(Replica):
     tenants: Tenants = field(init=False)
     supervision: Supervision = field(init=False)
     _said: Standing = field(default_factory=dict)
+    _heeded: set[str] = field(default_factory=set)
     _readers: set[_Reader] = field(default_factory=set)
     _draining: bool = False
     _moved: anyio.Event | None = None
@@ -359,6 +361,11 @@ class Network(Replica):
     async def obey_stops(self) -> bool:
         """Do what the stops in the journal say now; whether every stopped turn has ended."""
         await self.stops.refresh(self.journal.database)
+        return await self._heed()
+
+    async def _heed(self) -> bool:
+        """Halt what the known stops hold back, and let go on what none does any more."""
+        heeded = {stop.key for stop in self.stops}
         for host in self.hosts.values():
             host.halt()
         with anyio.move_on_after(STOP_SECONDS) as patience:
@@ -371,6 +378,8 @@ class Network(Replica):
                     await self._wait_for_move()
         for host in self.hosts.values():
             host.release()
+        self._heeded = heeded
+        self._look.set()
         return not patience.cancelled_caught
 
     async def cancel_quietly(self, service: AgentService, task_id: str, call: Call) -> None:
@@ -603,7 +612,8 @@ class Network(Replica):
                     claimed = await self._claim()
                     commands = await self.journal.pending_commands()
                     if await self.stops.refresh(self.journal.database):
-                        await self.obey_stops()
+                        # It may take seconds, and nobody else's work waits for that.
+                        orders.start_soon(self._heed)
                     await self._say_standing()
                     sound = True
                 except StoreError as error:
@@ -624,16 +634,27 @@ class Network(Replica):
 
     async def _say_standing(self) -> None:
         """Write which agents are down and which models are not asked, when that has changed."""
-        standing: dict[tuple[Literal["agent", "model"], str], str] = {
+        standing: dict[tuple[Literal["agent", "model", "stop"], str], str] = {
             ("agent", name): host.down for name, host in self.hosts.items() if host.down
         }
         for name, model in self.models.items():
             breaker: CircuitBreaker | None = getattr(model, "breaker", None)
             if breaker is not None and breaker.state.value != "closed":
                 standing["model", name] = f"its circuit breaker is {breaker.state.value}"
+        for stop in self.stops:
+            if stop.key in self._heeded:
+                standing["stop", stop.key] = self._not_ended(stop)
         if standing != self._said:
             self._said = standing
             await self._write_standing(standing)
+
+    def _not_ended(self, stop: Stop) -> str:
+        """Which turns go on although a stop holds them back."""
+        going = {name: n for name, host in self.hosts.items() if (n := host.going_on(stop))}
+        if not going:
+            return ""
+        told = ", ".join(f"{number} of {name}" for name, number in going.items())
+        return f"turns that cannot be ended from outside go on: {told}; end process {getpid()}"
 
     async def _write_standing(self, standing: Standing) -> None:
         await write_standing(self.journal.database, self.lease.number, standing)
@@ -744,10 +765,8 @@ class Network(Replica):
                     await self.answer(command.task_id, command.body)
                 case "cancel":
                     await self.cancel(command.task_id)
-                case "retry":
-                    await self.retry(command.task_id)
                 case _:
-                    await self.obey_stops()
+                    await self.retry(command.task_id)
         except RepertoryError as error:
             return error.sentence
         return "done"

@@ -32,8 +32,8 @@ from repertory.xp_store import StoreError, open_database
 from .audit import Audit
 from .cards import card_of_entry
 from .claims import Claims
-from .journal import Journal, command_outcome, open_journal, runners
-from .lease import LOGS, Lease
+from .journal import Journal, command_outcome, open_journal
+from .lease import LOGS, Lease, runners
 from .manifest import Manifest
 from .orders import order_body, outcome_of
 from .record import TaskRecord

@@ -1,8 +1,9 @@
 """What a running network says of itself in its journal, for whoever looks from beside it.
 
-Only what is not well has a row: agents that are down, and models whose circuit
-breaker stopped the asking. It is written when it changes, by the process that
-knows, and says nothing once no process runs the network.
+What is not well has a row: agents that are down, and models whose circuit breaker
+stopped the asking. So has every stop that the process obeys, with what of it has not
+ended. Rows are written when they change, by the process that knows, and say nothing
+once no process runs the network.
 """
 
 from collections.abc import Mapping
@@ -11,11 +12,13 @@ from typing import Literal
 
 from repertory.xp_store import Connection, Database
 
-Standing = Mapping[tuple[Literal["agent", "model"], str], str]
+from .stops import Stop
+
+Standing = Mapping[tuple[Literal["agent", "model", "stop"], str], str]
 
 
 async def write_standing(database: Database, process: int, standing: Standing) -> None:
-    """Replace what a process says: a sentence for each agent and model that is not well."""
+    """Replace what a process says: a sentence for each subject, "" where it is well."""
     now = time()
     rows = [(kind, name, process, detail[:500], now) for (kind, name), detail in standing.items()]
 
@@ -32,13 +35,24 @@ async def write_standing(database: Database, process: int, standing: Standing) -
 
 
 async def read_standing(database: Database) -> dict[tuple[str, str], str]:
-    """What was said last by the processes that are there."""
+    """What was said last by the processes that are there, of what is not well."""
 
     def unit(connection: Connection) -> dict[tuple[str, str], str]:
         rows = connection.execute(
             "SELECT kind, name, detail FROM standing"
-            " WHERE process IN (SELECT number FROM process) ORDER BY kind, name, process"
+            " WHERE detail<>'' AND process IN (SELECT number FROM process)"
+            " ORDER BY kind, name, process"
         )
         return {(kind, name): detail for kind, name, detail in rows.fetchall()}
+
+    return await database.read(unit)
+
+
+async def obeyed(database: Database, stop: Stop) -> dict[int, str]:
+    """The processes that obey a stop, and what of it each could not end: "" for nothing."""
+
+    def unit(connection: Connection) -> dict[int, str]:
+        query = "SELECT process, detail FROM standing WHERE kind='stop' AND name=?"
+        return dict(connection.execute(query, (stop.key,)).fetchall())
 
     return await database.read(unit)

@@ -5,7 +5,7 @@ process over the same store. Work that it meets stays in the journal, as after t
 end of a process, and goes on when the stop is lifted. Ending turns is `host`'s work.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
@@ -14,7 +14,8 @@ from typing import Final, Literal
 from repertory.protocol import StoppedError
 from repertory.xp_store import Connection, Database
 
-from .audit import AuditEntry, write_audit
+from .audit import AuditEntry, audited
+from .lease import WORK
 
 Kind = Literal["network", "agent", "tenant"]
 # Seconds within which stopped turns have ended.
@@ -35,6 +36,15 @@ class Stop:
     def subject(self) -> str:
         """What rests, as a sentence names it."""
         return f"{self.kind} {self.name}" if self.name else "the network"
+
+    @property
+    def key(self) -> str:
+        """What tells it from another stop of the same subject."""
+        return f"{self.subject}@{self.at!r}"
+
+    def holds(self, agent: str, tenant: str) -> bool:
+        """Whether it holds back this tenant's work at this agent."""
+        return self.kind == "network" or self.name == (agent if self.kind == "agent" else tenant)
 
     @property
     def sentence(self) -> str:
@@ -64,6 +74,9 @@ class Stops:
 
     def __init__(self, standing: Iterable[Stop] = ()) -> None:
         self._standing = {(stop.kind, stop.name): stop for stop in standing}
+
+    def __iter__(self) -> Iterator[Stop]:
+        return iter(tuple(self._standing.values()))
 
     def of(self, agent: str, tenant: str) -> Stop | None:
         """The widest stop that holds back this tenant's work at this agent."""
@@ -113,29 +126,37 @@ async def read_stops(database: Database) -> list[Stop]:
 
 
 async def put_stop(database: Database, kind: Kind, name: str, *, reason: str, by: str) -> Stop:
-    """Let a stop stand, and audit it; the first one of a kind and name stays as it is."""
+    """Let a stop stand, and audit it; the stop that stands, which may be an earlier one."""
     stop = Stop(kind, name, reason[:500], by, time())
-    values = (stop.kind, stop.name, stop.reason, stop.by, stop.at)
-    await database.transact(
-        lambda connection: connection.execute(
+    note = audited(AuditEntry("stopped", principal=by, target=stop.subject, reason=stop.reason))
+
+    def unit(connection: Connection) -> Stop:
+        connection.execute(
             "INSERT INTO stop (kind, name, reason, by, at) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (kind, name) DO NOTHING",
-            values,
+            (stop.kind, stop.name, stop.reason, stop.by, stop.at),
         )
-    )
-    entry = AuditEntry("stopped", principal=by, target=stop.subject, reason=stop.reason)
-    await write_audit(database, entry)
-    return stop
+        note(connection)
+        connection.notify(WORK)
+        row = connection.execute(
+            "SELECT kind, name, reason, by, at FROM stop WHERE kind=? AND name=?", (kind, name)
+        ).fetchone()
+        return Stop(*row)
+
+    return await database.transact(unit)
 
 
 async def lift_stop(database: Database, kind: Kind, name: str, *, by: str) -> bool:
     """Take a stop away, and audit it; whether there was one."""
+    subject = Stop(kind, name, "", by, 0.0).subject
+    note = audited(AuditEntry("resumed", principal=by, target=subject))
 
-    def unit(connection: Connection) -> int:
-        return connection.execute("DELETE FROM stop WHERE kind=? AND name=?", (kind, name)).rowcount
+    def unit(connection: Connection) -> bool:
+        gone = connection.execute("DELETE FROM stop WHERE kind=? AND name=?", (kind, name))
+        if not gone.rowcount:
+            return False
+        note(connection)
+        connection.notify(WORK)
+        return True
 
-    lifted = bool(await database.transact(unit))
-    if lifted:
-        subject = Stop(kind, name, "", by, 0.0).subject
-        await write_audit(database, AuditEntry("resumed", principal=by, target=subject))
-    return lifted
+    return await database.transact(unit)

@@ -23,8 +23,8 @@ from repertory.runtime.journal import (
     command_outcome,
     open_journal,
     owned,
-    owner_of,
 )
+from repertory.runtime.lease import owner_of
 from repertory.runtime.record import TaskRecord
 from repertory.xp_store import StoreError, StoreOwnedError, open_database
 

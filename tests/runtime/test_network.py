@@ -7,8 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import fail_after
-from anyio import wait_all_tasks_blocked
+from anyio import fail_after, wait_all_tasks_blocked
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
@@ -26,7 +25,7 @@ from repertory.protocol import (
     follow,
     user_message,
 )
-from repertory.runtime import Network, open_network
+from repertory.runtime import Network, NetworkEvent, open_network
 from repertory.runtime.errors import SupervisionError
 from repertory.runtime.manifest import parse_manifest
 from tests.claims import claim
@@ -139,23 +138,22 @@ async def test_a_reader_that_is_slow_holds_nobody_up_and_is_told_what_it_missed(
     monkeypatch.setattr("repertory.runtime.network._MOST_TOLD", 8)
     async with _network(tmp_path, "  echo: {}\n", {"echo": Echo}) as network:
         everything = network.watch()
-        reading = anext(everything)
+        first: list[NetworkEvent] = []
+
+        async def begin() -> None:
+            first.append(await anext(everything))
+
         async with anyio.create_task_group() as group:
-            first: list[Any] = []
-
-            async def begin() -> None:
-                first.append(await reading)
-
             group.start_soon(begin)
             await wait_all_tasks_blocked()
-            known = await network.ask("echo", "0")
+            await network.ask("echo", "0")
         tasks = [await network.ask("echo", str(number)) for number in range(1, 10)]
         # Ten tasks of three events: one was read, eight are kept.
         kept = [await anext(everything) for _ in range(8)]
         assert first[0].missed == 0
         assert [each.missed for each in kept] == [21, *[0] * 7]
         assert kept[-1].task_id == tasks[-1].id
-        told = [event.sequence async for event in network.watch(known.id)]
+        told = [event.sequence async for event in network.watch(first[0].task_id)]
         assert told == [1, 2, 3]
         await everything.aclose()  # type: ignore[attr-defined]  # it is a generator
 
