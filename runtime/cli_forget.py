@@ -67,6 +67,7 @@ async def owning(screen: Screen, chosen: Chosen) -> AsyncIterator[tuple[PackStor
             embedder=open_embedder(chosen.manifest),
             index=chosen.index,
             rule=experience.trust_rule,
+            floor=experience.recall_floor,
         ) as packs,
     ):
         yield packs, journal

@@ -53,6 +53,7 @@ async def packs_of(
             index=index,
             beside=chosen.index,
             rule=chosen.manifest.experience.trust_rule,
+            floor=chosen.manifest.experience.recall_floor,
         ) as packs,
     ):
         yield packs

@@ -13,7 +13,7 @@ from .errors import did_you_mean
 from .manifest_entry import Entry, Reference
 
 if TYPE_CHECKING:
-    from repertory.xp_store import LayerRule, Rights, Rule, Thresholds, TrustRule
+    from repertory.xp_store import Floor, LayerRule, Rights, Rule, Thresholds, TrustRule
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Days = Annotated[float, Field(gt=0)]
@@ -88,6 +88,17 @@ class TrustEntry(Entry):
     opinion_cap: Share = Field(default=0.6, description="A model's opinion lifts no pack above it.")
 
 
+class FloorEntry(Entry):
+    """The evidence that recall demands before it says anything; one of the two suffices."""
+
+    cosine: Annotated[float, Field(ge=-1, le=1.01)] = Field(
+        description="The least likeness in meaning; 1.01: none suffices."
+    )
+    words: Annotated[float, Field(ge=0, le=1.01)] = Field(
+        description="The least share of what the question's words tell; 1.01: none suffices."
+    )
+
+
 class CheckEntry(Entry):
     """A check whose verdicts shall count, and what the gates try it on."""
 
@@ -156,13 +167,17 @@ class ValueEntry(Entry):
 
 
 class Experience(Entry):
-    """Experience packs: rights, redaction, trust, checks, layers, thresholds and the charter."""
+    """Experience packs: rights, redaction, trust, recall's floor, checks, layers, thresholds, charter."""
 
     rights: RightsEntry = RightsEntry()
     redact: tuple[RedactEntry, ...] | None = Field(
         default=None, description="Default: secrets are dropped, payment cards hashed."
     )
     trust: TrustEntry = TrustEntry()
+    floor: FloorEntry | None = Field(
+        default=None,
+        description="When recall is silent; default: what suits the embedder, 0.62 and 0.72 for MiniLM.",
+    )
     checks: dict[str, CheckEntry] = Field(default={}, description="Checks by name.")
     promote: tuple[PromotionEntry, ...] = ()
     thresholds: ThresholdsEntry = ThresholdsEntry()
@@ -190,6 +205,13 @@ class Experience(Entry):
         if self.redact is None:
             return DEFAULT_RULES
         return tuple(Rule(each.find, each.do, each.name, each.person) for each in self.redact)
+
+    @property
+    def recall_floor(self) -> "Floor | None":
+        """The evidence that recall demands; None for the embedder's own."""
+        from repertory.xp_store import Floor
+
+        return None if self.floor is None else Floor(self.floor.cosine, self.floor.words)
 
     @property
     def trust_rule(self) -> "TrustRule":

@@ -108,6 +108,7 @@ async def open_network(
             index=None if is_postgres(url) else index,
             beside=index,
             rule=manifest.experience.trust_rule,
+            floor=manifest.experience.recall_floor,
             redactor=await open_redactor(manifest, database),
         )
         audit = Audit(database)

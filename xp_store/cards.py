@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from .connection import Connection
 from .digests import instant
 from .errors import PackNotFoundError
@@ -155,7 +157,16 @@ def charter_card(
                 (digest, tenant),
             ).fetchone()
             standing = status[0] if status else "not yet put through the gates"
-            lines.append(f"check {name!r}, {standing}: {passed} passed, {failed} failed")
+            held, refused = _of_inputs(connection, tenant, digest)
+            told = [
+                f"{one} passed, {other} failed{what}"
+                for one, other, what in (
+                    (passed, failed, ""),
+                    (held, refused, ", asked of what came in"),
+                )
+                if one or other
+            ]
+            lines.append(f"check {name!r}, {standing}: {'; '.join(told) or 'it never ran'}")
         sections.append((value, lines or ["a statement only: no check holds it"]))
     held = sum(bool(checks) for _, checks in charter)
     return _page(
@@ -166,6 +177,21 @@ def charter_card(
 def _none(what: str, name: str, known: Sequence[str]) -> PackNotFoundError:
     listed = ", ".join(known[:_MOST]) or "none"
     return PackNotFoundError(f"no pack is of {what} {name!r}; there are packs of: {listed}")
+
+
+def _of_inputs(connection: Connection, tenant: str, digest: str) -> tuple[int, int]:
+    """How often a check passed and failed on inputs: those verdicts move no trust, steps keep them."""
+    found: Counter[Any] = Counter()
+    for action, observation in connection.execute(
+        "SELECT s.action, s.observation FROM xp_step s"
+        " JOIN xp_pack p ON p.id = s.pack_id AND p.rev = s.rev"
+        f" WHERE p.tenant = ? AND p.current = 1 AND {connection.dialect.holds('s.observation')}",
+        (tenant, digest),
+    ):
+        asked = orjson.loads(action).get("args") or {}
+        if isinstance(asked, dict) and asked.get("judges") == "input":
+            found[orjson.loads(observation).get("passed")] += 1
+    return found[True], found[False]
 
 
 def _packs(connection: Connection, tenant: str, where: str, values: Sequence[Any]) -> list[Pack]:

@@ -79,13 +79,20 @@ GROUNDED = CheckSpec(
     "python",
     """
 import re
-digits = re.sub(r"[^0-9\\n]", "", re.sub(r"(?<=[0-9])[ .,](?=[0-9])", "", subject["text"]))
-invoice = subject["invoice"]
+text, invoice = subject["text"], subject["invoice"]
 amounts = [invoice[name] for name in ("net", "tax", "total")]
 amounts += [line["amount"] for line in invoice["lines"]]
 for amount in amounts:
-    assert amount.replace(".", "") in digits, f"{amount} does not stand in the mail"
-assert invoice["invoice_number"] in subject["text"], "the number does not stand in the mail"
+    assert re.fullmatch(r"[0-9]+([.][0-9]+)?", amount), f"{amount!r} is no amount"
+    # As it is written there, whatever stands between its digits, and nothing less.
+    whole, _, cents = amount.partition(".")
+    forms = [whole + cents.ljust(2, "0"), *([whole] if not cents.strip("0") else [])]
+    written = "|".join("[ .,'\\xa0\\u202f]?".join(form) for form in forms)
+    there = re.search(f"(?<![0-9])({written})(?![0-9])", text)
+    assert there, f"{amount} does not stand in the mail"
+number = invoice["invoice_number"]
+there = number and re.search(rf"(?<!\\w){re.escape(number)}(?!\\w)", text)
+assert there, "the number does not stand in the mail"
 """,
 )
 

@@ -95,6 +95,18 @@ def test_a_pack_is_found_with_reasons_shown_in_parts_and_used(
     assert "nothing here supports this" in capsys.readouterr().out
 
 
+def test_the_manifest_says_when_recall_is_silent(folder: Path, said: Any) -> None:
+    """Ours: no floor is right for everybody, so it is a key; the default is the embedder's."""
+    asked = ("xp", "find", "invoice of Nobody in particular", "--explain")
+    told = said(*asked)
+    assert told["floor"] == {"cosine": pytest.approx(0.62), "overlap": 0.72}
+    found = {}
+    for floor in ("{cosine: 1.01, words: 1.01}", "{cosine: 0.1, words: 1.01}"):
+        (folder / "network.yaml").write_text(MANIFEST + f"experience: {{floor: {floor}}}\n")
+        found[floor] = len(said(*asked)["hits"])
+    assert list(found.values()) == [0, 2]
+
+
 def test_reuse_is_counted_by_what_the_handler_said(
     said: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

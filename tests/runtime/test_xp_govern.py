@@ -26,7 +26,8 @@ class Desk(Agent):
         await turn.note("the parts are added up")
         parts = [word for word in turn.message.text.split() if word.isdecimal()]
         subject = {"parts": parts, "total": str(sum(map(int, parts)))}
-        await turn.check(TOTAL, subject)
+        looked = turn.message.text.startswith("look")
+        await turn.check(TOTAL, subject, judges="input" if looked else "result")
         await turn.complete(f"the total is {subject['total']}")
 
 
@@ -210,8 +211,11 @@ def test_cards_and_layers_come_from_what_is_stored(
     card = said("xp", "card", pack["id"])["card"]
     assert "the total is right: passed" in card
     assert "record by desk" in card
+    assert run_cli(["ask", "desk", "look at 1 and 2", "--json"]) == Exit.DONE
+    capsys.readouterr()
     charter = said("xp", "card", "--charter")["card"]
-    assert "check 'total', admitted: 4 passed, 0 failed" in charter
+    held = "4 passed, 0 failed; 1 passed, 0 failed, asked of what came in"
+    assert f"check 'total', admitted: {held}" in charter
     assert "a statement only: no check holds it" in charter
     assert "4 pass" in said("xp", "card", "--agent", "desk")["card"]
     assert "MIT" in said("xp", "card", "--data")["card"]
