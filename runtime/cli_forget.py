@@ -19,6 +19,7 @@ from repertory.xp_store import (
     Reach,
     Request,
     Selector,
+    arm_crash_points,
     open_pack_store,
     utc_now,
 )
@@ -46,6 +47,7 @@ class Asked:
     query: str = ""
     expired: bool = False
     reason: str = "asked for"
+    unfinished: bool = False
     dry_run: bool = False
     yes: bool = False
 
@@ -57,6 +59,7 @@ async def owning(screen: Screen, chosen: Chosen) -> AsyncIterator[tuple[PackStor
     Raises:
         StoreOwnedError: It runs.
     """
+    arm_crash_points()
     await ensure_weights(screen, chosen.manifest)
     experience = chosen.manifest.experience
     async with (
@@ -93,7 +96,10 @@ def forget_packs(
     async def forget() -> ForgetCertificate | None:
         async with owning_packs(screen, chosen) as packs:
             selector = await selector_of(packs, asked, tenant)
-            if selector == Selector():
+            left = await packs.govern.unfinished(tenant=tenant)
+            if asked.unfinished and not left:
+                raise InputError("no forget was interrupted: there is nothing to finish")
+            if selector == Selector() and not asked.unfinished:
                 raise InputError(
                     "say what to forget: a pack's id, --subject, --source, --since, --until,"
                     " --query or --expired"
@@ -101,10 +107,12 @@ def forget_packs(
             purge = purge_of(asked)
             reach = await packs.govern.meant(selector, tenant=tenant, purge=purge)
             told = told_reach(reach)
+            if left:
+                told += f"; the files are purged of {len(left)} that an interrupted forget deleted"
             if asked.dry_run:
-                screen.result(reach.wire(), Text(told))
+                screen.result({**reach.wire(), "unfinished": left}, Text(told))
                 return None
-            if not reach.closure and not reach.tasks:
+            if not reach.closure and not reach.tasks and not left:
                 raise PackNotFoundError(f"no pack is meant by {selector}")
             if not asked.yes:
                 _confirm(screen, told)

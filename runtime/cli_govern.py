@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from anyio import run, to_thread
+from rich.console import RenderableType
 from rich.text import Text
 
 from repertory.xp_store import (
@@ -22,6 +23,11 @@ from .errors import InputError
 from .exits import Exit
 from .experience import Admitted, admit_checks, spec_of
 from .screen import Screen, grid
+
+_UNFINISHED = (
+    "a forget of {} packs was interrupted: they are deleted, but their bytes may still be in the"
+    " files; finish it with: repertory xp forget --unfinished --yes"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +84,10 @@ def check_pack(path: Path, given: str, tenant: str, store: str, as_json: bool) -
 
     rows, trust = run(again)
     data = [{"check": name, "verdict": said, "about": about} for name, said, about in rows]
-    screen.result(
-        {"pack": given, "trust": trust, "checks": data},
-        grid(("check", "verdict", ""), rows, title=f"trust {trust:.2f}"),
-    )
+    told: RenderableType = grid(("check", "verdict", ""), rows, title=f"trust {trust:.2f}")
+    if not rows:
+        told = Text(f"no admitted check has run on {given}: there is nothing to run again")
+    screen.result({"pack": given, "trust": trust, "checks": data}, told)
     return Exit.FAILED if any(said == "FAILED" for _, said, _ in rows) else Exit.DONE
 
 
@@ -89,23 +95,28 @@ def verify_store(path: Path, certificate: Path | None, store: str, as_json: bool
     """Print what the ledger and everything it tells of are worth."""
     screen, chosen = Screen(json=as_json), choose(path, store)
 
-    async def verify() -> tuple[LedgerReport, list[str]]:
+    async def verify() -> tuple[LedgerReport, list[str], list[str]]:
         async with packs_of(screen, chosen) as packs:
             report = await packs.verify_ledger()
+            left = await packs.govern.unfinished()
             problems = list(report.problems)
             if certificate is not None:
                 problems += await _certificate_problems(packs, certificate)
-            return report, problems
+            return report, problems, left
 
-    report, problems = run(verify)
+    report, problems, left = run(verify)
     data: dict[str, Any] = {
         "entries": report.entries,
         "packs": report.packs,
         "head": report.head,
         "problems": problems,
+        "unfinished": left,
     }
     told = f"{report.entries} entries and {report.packs} packs are sound; head {report.head}"
-    screen.result(data, Text(told if not problems else "\n".join(problems)))
+    lines = problems or [told]
+    if left:
+        lines = [*lines, _UNFINISHED.format(len(left))]
+    screen.result(data, Text("\n".join(lines)))
     return Exit.FAILED if problems else Exit.DONE
 
 

@@ -21,6 +21,7 @@ from repertory.xp_store import (
     Recall,
     Request,
     Step,
+    arm_crash_points,
     candidate_data,
     hit_data,
     open_pack_store,
@@ -44,6 +45,7 @@ async def packs_of(
     screen: Screen, chosen: Chosen, *, index: Path | None = None
 ) -> AsyncIterator[PackStore]:
     """The packs of a network; without `index`, beside the process that runs it."""
+    arm_crash_points()
     await ensure_weights(screen, chosen.manifest)
     async with (
         reading(chosen) as journal,

@@ -23,6 +23,7 @@ from .exits import Exit
 from .screen import Screen, grid
 
 _MOST = 100_000
+_NAMED = 2
 _LARGEST = 64 * 1024 * 1024
 
 
@@ -68,13 +69,23 @@ def export_to(
     told = (
         f"{done.packs} pack{'s' * (done.packs != 1)} in {file}, sha256 {done.digest}"
         if done.packs
-        else "nothing was written: no pack may leave"
+        else "nothing was written: no pack may leave (experience.rights in the manifest says what"
+        " packs that are recorded from now on may do)"
         if done.left_out
         else "nothing was written: no pack fits"
     )
-    left = grid(("left out", "because"), done.left_out) if done.left_out else Text("")
-    screen.result(data, Group(Text(told), left))
+    left: dict[str, list[str]] = {}
+    for each, reason in done.left_out:
+        left.setdefault(reason, []).append(each)
+    rows = [(len(ids), reason, _some(ids)) for reason, ids in left.items()]
+    table = grid(("left out>", "because", "packs"), rows) if rows else Text("")
+    screen.result(data, Group(Text(told), table))
     return Exit.DONE if done.packs else Exit.FAILED
+
+
+def _some(ids: list[str]) -> str:
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -119,6 +119,9 @@ def forget(
     expired: Annotated[
         bool, typer.Option("--expired", help="Packs whose time to be kept is over.")
     ] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Finish a forget that was interrupted.")
+    ] = False,
     certificate: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write the signed certificate.")
     ] = None,
@@ -135,7 +138,17 @@ def forget(
     from .cli_forget import Asked, forget_packs
 
     asked = Asked(
-        tuple(packs or ()), subject, source, since, until, query, expired, reason, dry_run, yes
+        tuple(packs or ()),
+        subject,
+        source,
+        since,
+        until,
+        query,
+        expired,
+        reason,
+        unfinished,
+        dry_run,
+        yes,
     )
     raise typer.Exit(forget_packs(manifest, asked, certificate, tenant, store, as_json))
 

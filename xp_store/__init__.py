@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .checks import CheckSpec, Verdict
     from .connection import Connection, Dialect, prepared_insert
     from .copying import copy_packs
-    from .crash_points import CRASH_POINTS, arm_crash_points, crash_point
+    from .crash_points import CRASH_POINTS, GOVERNING_POINTS, arm_crash_points, crash_point
     from .database import Database, Durability, News
     from .derivation import DERIVATIONS, Derivation, Parent, tally
     from .digests import Clock, digest_of, utc_now
@@ -111,6 +111,7 @@ _MODULE_OF = {
     "Floor": "floor",
     "FloorErrors": "floor",
     "ForgetCertificate": "certificate",
+    "GOVERNING_POINTS": "crash_points",
     "Gates": "gates",
     "Governance": "governance",
     "HashEmbedder": "embedder",
@@ -228,6 +229,7 @@ __all__ = [
     "CRASH_POINTS",
     "DEFAULT_RULES",
     "DERIVATIONS",
+    "GOVERNING_POINTS",
     "PANEL",
     "PARTS",
     "PATTERNS",

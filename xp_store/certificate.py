@@ -99,6 +99,8 @@ def read_certificate(path: Path) -> ForgetCertificate:
     try:
         data: Any = json.loads(path.read_text("utf-8"))
         return ForgetCertificate.model_validate(data)
-    except (OSError, UnicodeDecodeError, ValueError, ValidationError) as error:
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}", path=str(path)) from None
+    except (UnicodeDecodeError, ValueError, ValidationError) as error:
         first = str(error).splitlines()[0]
         raise StoreError(f"{path} is no certificate of a forget: {first}", path=str(path)) from None

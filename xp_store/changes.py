@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from .connection import Connection
+from .crash_points import crash_point
 from .digests import as_json, digest_of, instant
 from .drafts import Status
 from .errors import ChangeError
@@ -250,6 +251,7 @@ def close_rows(
                 reason=f"change {finding.change}: {'; '.join(finding.reasons) or 'as demanded'}",
                 evidence=digest_of(finding.wire()),
             )
+        crash_point("in-promote")
 
     return write
 

@@ -46,6 +46,22 @@ CRASH_POINTS: Final[Mapping[str, str]] = {
     "in-outbox": "striking them from the outbox is in the transaction",
     "after-outbox": "the outbox is empty",
 }
+GOVERNING_POINTS: Final[Mapping[str, str]] = {
+    "in-import": "the packs of a bundle are in the transaction",
+    "after-import": "they are durable, the importer does not know",
+    "in-clear": "the index's new folder is there, and the old one as well",
+    "after-clear": "the index is empty, the outbox does not name its packs yet",
+    "in-rebuild": "the full text is made anew and the outbox filled in the transaction",
+    "after-rebuild": "the outbox names every pack, the index holds none",
+    "in-forget": "what is forgotten is deleted in the transaction",
+    "after-forget": "it is deleted, and still in the files",
+    "before-compact": "the index is made anew, the store's file is not rewritten",
+    "before-certify": "every file is purged, and nothing is certified",
+    "after-propose": "a change says what must be reached, nothing was replayed",
+    "in-promote": "its outcome and its packs' standing are in the transaction",
+    "after-promote": "they are durable, the operator does not know",
+}
+"""The same where packs are governed: a run comes by none of them."""
 
 _armed: dict[str, int] = {}
 
@@ -61,10 +77,11 @@ def arm_crash_points() -> None:
     if not value:
         return
     name, _, count = value.partition(":")
-    if name not in CRASH_POINTS:
-        near = get_close_matches(name, CRASH_POINTS, 1)
+    known = [*CRASH_POINTS, *GOVERNING_POINTS]
+    if name not in known:
+        near = get_close_matches(name, known, 1)
         raise StoreError(
-            f"{VARIABLE} names no crash point {name!r}; there are: {', '.join(CRASH_POINTS)}."
+            f"{VARIABLE} names no crash point {name!r}; there are: {', '.join(known)}."
             + (f" Did you mean {near[0]!r}?" if near else ""),
             name=name,
         )

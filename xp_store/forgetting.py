@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from .connection import Connection
+from .crash_points import crash_point
 from .derivation import Derivation, Recipe, derive_rows
 from .digests import Clock, instant, utc_now
 from .ledger import append_entry
@@ -123,6 +124,7 @@ def forget_rows(
         retained = connection.execute(
             "SELECT count(*) FROM xp_pack WHERE tenant = ?", (tenant,)
         ).fetchone()[0]
+        crash_point("in-forget")
         traces = traces_of(texts, (*selector.text, *(each.id for each in gone)), vectors)
         return Forgotten(digests, rederived, tasks, retained, traces)
 

@@ -28,6 +28,7 @@ from .changes import (
     status_rows,
 )
 from .connection import Connection
+from .crash_points import crash_point
 from .database import Database
 from .ddl import OPTIMIZE_TEXT
 from .derivation import Derivation, Recipe, derive_rows
@@ -67,6 +68,10 @@ _SERVER_NOTES = (
     "the server's write-ahead log (pg_wal), its archive, its replicas, backups and logs are not"
     " reached: what they hold ends with their own retention",
     "blocks that the rewrite gave back to the file system were not overwritten",
+)
+_INTERRUPTED = (
+    "{} of these were deleted by a forget that was interrupted before its certificate: what they"
+    " said is known no more, so every file was purged, and none could be searched for them"
 )
 
 
@@ -169,12 +174,14 @@ class Governance:
         await self._database.transact(
             open_rows(change, tenant, digests, thresholds, actor=actor, now=now, rule=self._rule)
         )
+        crash_point("after-propose")
         if cases is None:
             cases = await self.retained(packs, tenant=tenant)
         without = await replay(cases, False) if cases else []
         with_packs = await replay(cases, True) if cases else []
         finding = judged(change, thresholds, with_packs, without)
         await self._database.transact(close_rows(finding, tenant, actor=actor, now=self._clock()))
+        crash_point("after-promote")
         return finding
 
     async def retained(self, packs: Sequence[Pack], *, tenant: str, most: int = 20) -> list[Case]:
@@ -310,6 +317,7 @@ class Governance:
                 reads them; what was deleted stays deleted, and forgetting again goes on.
         """
         requested = self._clock()
+        interrupted = await self.unfinished(tenant=tenant)
         before = await self._database.read(lambda connection: utility(connection, tenant))
         forgotten = await self._database.transact(
             forget_rows(
@@ -323,18 +331,23 @@ class Governance:
                 clock=self._clock,
             )
         )
-        if not forgotten.closure and not forgotten.tasks:
-            raise PackNotFoundError(f"no pack is meant by {str(selector) or 'an empty selector'}")
+        if not forgotten.closure and not forgotten.tasks and not interrupted:
+            what = str(selector) or "an empty selector"
+            raise PackNotFoundError(f"no pack is meant by {what}; nothing was forgotten")
+        crash_point("after-forget")
         await self._purge_index()
+        crash_point("before-compact")
         after = await self._database.read(lambda connection: utility(connection, tenant))
         probes = await self._probe(forgotten.traces, tenant)
         await self._database.compact(
             OPTIMIZE_TEXT if self._database.dialect.engine == "sqlite" else ()
         )
+        crash_point("before-certify")
         residue, digest, rebuilt = await self._prove(forgotten.traces, tenant, also_scan)
         return await self._certify(
             selector,
             forgotten,
+            interrupted,
             residue,
             tenant=tenant,
             actor=actor,
@@ -342,6 +355,22 @@ class Governance:
             digests=(digest, rebuilt),
             probes=probes,
             utilities=(before, after),
+        )
+
+    async def unfinished(self, *, tenant: str | None = None) -> list[str]:
+        """The digests that a forget deleted which ended before its certificate; oldest first.
+
+        Their bytes may still be in the files. Any later `forget` of the tenant, be it of
+        nothing, purges them. tenant: None for all.
+        """
+        query = (
+            "SELECT f.before FROM xp_ledger f WHERE f.verb = 'forget' AND f.seq > coalesce("
+            "(SELECT max(c.seq) FROM xp_ledger c WHERE c.verb = 'certify' AND c.tenant = f.tenant), 0)"
+            f"{'' if tenant is None else ' AND f.tenant = ?'} ORDER BY f.seq"
+        )
+        values = () if tenant is None else (tenant,)
+        return await self._database.read(
+            lambda connection: [row[0] for row in connection.execute(query, values)]
         )
 
     async def _purge_index(self) -> None:
@@ -385,6 +414,7 @@ class Governance:
         self,
         selector: Selector,
         forgotten: Forgotten,
+        interrupted: Sequence[str],
         residue: Residue,
         *,
         tenant: str,
@@ -417,14 +447,15 @@ class Governance:
             "what the medium itself keeps of overwritten blocks is not reached",
             "the memory of processes that still run is not reached; it ends with them",
             *(() if self._database.dialect.engine == "sqlite" else _SERVER_NOTES),
+            *([_INTERRUPTED.format(len(interrupted))] if interrupted else []),
         ]
         return ForgetCertificate(
             request_id=request,
             tenant=tenant,
             actor=actor,
             selector=str(selector),
-            closure=list(forgotten.closure),
-            deleted=len(forgotten.closure) - len(forgotten.rederived),
+            closure=[*interrupted, *forgotten.closure],
+            deleted=len(interrupted) + len(forgotten.closure) - len(forgotten.rederived),
             rederived=len(forgotten.rederived),
             retained=forgotten.retained,
             tasks=len(forgotten.tasks),

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .crash_points import crash_point
 from .errors import IndexUnavailableError, StoreOwnedError
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ class ChromaIndex:
             old = self._generations()
             # A folder of a new name: Chroma remembers in memory that it failed to open one.
             (self.folder / f"{int(old[-1].name) + 1 if old else 1:06}").mkdir()
+            crash_point("in-clear")
             for each in old:
                 shutil.rmtree(each)
             self._connect()

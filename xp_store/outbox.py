@@ -157,7 +157,9 @@ class Indexer:
             if self._index is not None:
                 await anyio.to_thread.run_sync(self._index.clear, self._embedder.name)
                 self.state, self.problem = "ready", ""
+            crash_point("after-clear")
             queued = await self._database.transact(_queue_all)
+            crash_point("after-rebuild")
         self.notify()
         return queued
 
@@ -313,7 +315,9 @@ def _queue_all(connection: Connection) -> int:
     else:
         postings.rebuild(connection)
     connection.execute("DELETE FROM xp_outbox")
-    return connection.execute(
+    queued = connection.execute(
         "INSERT INTO xp_outbox (pack_row, tenant)"
         " SELECT row_id, tenant FROM xp_pack WHERE current = 1"
     ).rowcount
+    crash_point("in-rebuild")
+    return queued

@@ -14,6 +14,7 @@ import anyio.to_thread
 from .arrivals import Arrival, Imported, read_bundle
 from .bundle import Bundled, Exported, write_bundle
 from .connection import Connection
+from .crash_points import crash_point
 from .digests import digest_of, instant
 from .drafts import PackRef
 from .ledger import append_entry
@@ -138,9 +139,11 @@ async def import_packs(
             f" from bundle {bundle.digest} of ledger {bundle.ledger_head or 'unknown'}",
             evidence=digest_of(sorted(here.values())),
         )
+        crash_point("in-import")
         return tuple(ref.id for ref in written.values()), len(units) - len(written)
 
     ids, known = await store.transact(write)
+    crash_point("after-import")
     store.wake()
     return Imported(bundle.digest, ids, known, bundle.ledger_head)
 

@@ -17,7 +17,7 @@ import yaml
 import repertory
 from repertory.runtime import open_network
 from repertory.runtime.manifest import parse_manifest
-from repertory.xp_store import CRASH_POINTS, StoreError
+from repertory.xp_store import CRASH_POINTS, GOVERNING_POINTS, StoreError
 from tests.runtime.killing.driver import PROGRAM, begun
 from tests.runtime.killing.evidence import (
     Evidence,
@@ -179,8 +179,10 @@ def test_every_crash_point_stands_once_in_the_code_or_by_its_two_moments() -> No
         for name in used
         for moment in (moments if "{" in name else {""})
     }
-    assert set(CRASH_POINTS) <= meant
-    assert {name for name in used if "{" not in name} <= set(CRASH_POINTS)
+    assert not set(CRASH_POINTS) & set(GOVERNING_POINTS)
+    known = {*CRASH_POINTS, *GOVERNING_POINTS}
+    assert known <= meant
+    assert {name for name in used if "{" not in name} <= known
 
 
 @pytest.mark.parametrize(
