@@ -33,7 +33,11 @@ class Books:
 
     async def answer(self, request: web.Request) -> web.Response:
         """Answer one JSON-RPC message."""
-        asked = await request.json()
+        try:
+            asked = await request.json()
+        except ConnectionError:
+            # Whoever asked was killed in the middle of his sentence.
+            return web.Response(status=400)
         if "id" not in asked:
             return web.Response(status=202)
         result = await self._result(asked["method"], asked.get("params") or {})

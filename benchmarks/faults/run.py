@@ -27,7 +27,7 @@ from .frames import FAULTS as FRAMES
 from .kills import FAULTS as KILLS
 from .loads import FAULTS as LOADS
 from .models import FAULTS as MODELS
-from .page import write_page
+from .page import write_row
 from .peers import FAULTS as PEERS
 from .points import FAULTS as POINTS
 from .processes import Starter, open_starter
@@ -58,9 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
     parser.add_argument("--store", choices=("sqlite", "postgresql", "both"), default="both")
     parser.add_argument("--json", type=Path, help="also write the outcomes to this file")
-    parser.add_argument(
-        "--write", action="store_true", help="write docs/faults.md with --only, too"
-    )
+    parser.add_argument("--no-page", action="store_true", help="leave docs/faults.md as it is")
     given = parser.parse_args(arguments)
     size: Size = "nightly" if given.nightly else "tiny" if given.tiny else "ci"
     known = [fault.id for fault in FAULTS]
@@ -69,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [fault for fault in FAULTS if not given.only or fault.id in given.only]
     print(f"seed {given.seed}, dose {size}", flush=True)
     found: dict[tuple[str, str], Outcome] = {}
+
+    def note(fault: Fault, store: str, outcome: Outcome) -> None:
+        found[fault.id, store] = outcome
+        if size != "tiny" and not given.no_page:
+            write_row(fault, store, outcome, seed=given.seed, size=size)
+
     names = ("sqlite", "postgresql") if given.store == "both" else (given.store,)
     with open_starter() as starter:
         for name in names:
@@ -76,18 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 with open_store(name) as store:
                     for fault in here:
-                        found[fault.id, name] = do(fault, store, starter, given.seed, size)
+                        note(fault, name, do(fault, store, starter, given.seed, size))
             except MissingStoreError as reason:
                 print(f"{name}: {reason}")
-                found |= {(fault.id, name): Outcome(skipped=str(reason)) for fault in here}
+                for fault in here:
+                    note(fault, name, Outcome(skipped=str(reason), dose=str(fault.doses[size])))
     wrong = [sentence for outcome in found.values() for sentence in outcome.wrong]
     if given.json is not None:
         rows = [{"fault": i, "store": s, **asdict(o)} for (i, s), o in found.items()]
         given.json.write_text(
             json.dumps({"seed": given.seed, "size": size, "rows": rows}, indent=1)
         )
-    if given.write or (size != "tiny" and not given.only):
-        write_page(FAULTS, found, seed=given.seed, size=size)
     print("nothing lost, repeated or stuck" if not wrong else f"{len(wrong)} things went wrong")
     return 1 if wrong else 0
 

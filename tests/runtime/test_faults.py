@@ -5,10 +5,10 @@ from random import Random
 
 import pytest
 
-from benchmarks.faults.fault import Bench, Outcome
+from benchmarks.faults.fault import Bench, Fault, Outcome, Size
 from benchmarks.faults.kills import out_of_order
 from benchmarks.faults.ledger import Ledger
-from benchmarks.faults.page import row_of
+from benchmarks.faults.page import row_of, write_row
 from benchmarks.faults.processes import open_starter
 from benchmarks.faults.run import FAULTS
 from benchmarks.faults.stores import SqliteStore
@@ -73,8 +73,35 @@ def test_the_ledger_sees_a_context_out_of_order(tmp_path: Path) -> None:
 
 def test_a_row_names_what_went_wrong_and_what_was_not_run() -> None:
     """Ours: a fault that was skipped is no fault that was survived."""
-    lost = row_of(FAULTS[0], "sqlite", Outcome(accepted=3, lost=["task t1 is gone"]))
+    lost = row_of(FAULTS[0], "sqlite", Outcome(accepted=3, lost=["task t1 is gone"]), seed=1)
     assert "| 3 | 1 | 0 | 0 |" in lost
-    skipped = row_of(FAULTS[0], "sqlite", Outcome(skipped="there is no `ip`"))
+    skipped = row_of(FAULTS[0], "sqlite", Outcome(skipped="there is no `ip`"), seed=1)
     assert "not run: there is no `ip`" in skipped
     assert "| 0 |" not in skipped
+
+
+def test_a_fault_that_is_done_again_replaces_its_own_row(tmp_path: Path) -> None:
+    """Ours: a run that is interrupted keeps its rows, and one of a single fault the others'."""
+    page = tmp_path / "faults.md"
+    page.write_text("Above.\n\n<!-- ci -->\n<!-- /ci -->\n\n<!-- nightly -->\n<!-- /nightly -->\n")
+    first, second = FAULTS[0], FAULTS[1]
+
+    def write(fault: Fault, store: str, note: str, seed: int, size: Size = "ci") -> None:
+        write_row(fault, store, Outcome(note=note, seconds=60), seed=seed, size=size, page=page)
+
+    write(second, "sqlite", "a | pipe\nand a line", 1)
+    write(first, "postgresql", "once", 1)
+    write(first, "sqlite", "before", 1)
+    write(first, "sqlite", "after", 2)
+    write(first, "sqlite", "at night", 3, "nightly")
+    by_day, _, by_night = page.read_text().partition("<!-- nightly -->")
+    rows = [line for line in by_day.splitlines() if line.startswith("| F")]
+    assert [row.split(" | ")[0] for row in rows] == ["| F1", "| F1", f"| {second.id}"]
+    assert "once" in rows[0]
+    assert "after" in rows[1]
+    assert "seed 2," in rows[1]
+    assert r"a \| pipe and a line" in rows[2]
+    assert "together took 3 minutes" in by_day
+    assert by_day.startswith("Above.")
+    assert "at night" in by_night
+    assert "before" not in page.read_text()
