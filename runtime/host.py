@@ -44,7 +44,7 @@ from repertory.xp_store import (
 from .dead_letters import bury
 from .errors import did_you_mean, listed
 from .journal import NotKeptError, StepRecord
-from .mailbox import Mailbox
+from .mailbox import Mailbox, context_of
 from .manifest import AgentEntry
 from .policy import Action, Policy
 from .record import REASON_KEY, TaskRecord
@@ -304,9 +304,23 @@ class AgentHost:
         """Stop work on a task here, wherever it stands; its journal is left as it is."""
         self.pending.pop(record.id, None)
         self.held.pop(record.id, None)
+        self.mailbox.take_out(record)
         turn = self.running.get(record.id)
         if turn is not None:
             turn.patience.scope.cancel()
+
+    def is_at_work(self, task_id: str) -> bool:
+        """Whether a turn of a task is under way here, also one that is on its way out."""
+        return task_id in self.running or self.mailbox.has_placed(task_id)
+
+    def behind(self, record: TaskRecord) -> list[TaskRecord]:
+        """What waits here for a task of the same dialogue to be over."""
+        context = context_of(record)
+        return [
+            each
+            for each in self.pending.values()
+            if each is not record and context_of(each) == context and not self.is_at_work(each.id)
+        ]
 
     async def fail_if_down(self, record: TaskRecord) -> None:
         """End a task that the agent accepted and will not live to work on."""
@@ -324,6 +338,8 @@ class AgentHost:
                 # No fault of the task or the agent. It keeps its place, so nobody passes it.
                 _log.warning("task %s waits: %s", record.id, error.sentence)
                 await self._wait_for_disk(record)
+        # It was taken or ended while it waited.
+        self.mailbox.done(record)
 
     def _rests(self, record: TaskRecord) -> bool:
         """Whether a task has ended, or a stop holds it back."""

@@ -24,7 +24,8 @@ _FRESH = 0.2
 _SHORTEST, _LONGEST = 0.1, 60.0
 
 
-def _context_of(record: TaskRecord) -> Context:
+def context_of(record: TaskRecord) -> Context:
+    """The dialogue that a task is part of: its tasks are worked on one after the other."""
     return (record.tenant, record.principal, record.context_id)
 
 
@@ -170,8 +171,27 @@ class Mailbox:
         """Let a task wait that was taken before and did not work; it needs no promise."""
         self._line_up(record)
 
+    def take_out(self, record: TaskRecord) -> None:
+        """Let a task wait no more, if it waits."""
+        context = context_of(record)
+        waiting = self._waiting.get(context)
+        if waiting is None or record not in waiting:
+            return
+        waiting.remove(record)
+        self.depth -= 1
+        if not waiting:
+            del self._waiting[context]
+            if context in self._announced:
+                self._announced.remove(context)
+                self._ready.remove(context[0], context)
+        self._let_senders_in()
+
+    def has_placed(self, task_id: str) -> bool:
+        """Whether a task has a place of work."""
+        return task_id in self._placed
+
     def _line_up(self, record: TaskRecord) -> None:
-        context = _context_of(record)
+        context = context_of(record)
         self._waiting.setdefault(context, deque()).append(record)
         self.depth += 1
         self._announce(context)
@@ -216,14 +236,14 @@ class Mailbox:
         if record.id in self._placed:
             self._placed.remove(record.id)
             self._places.release()
-            self._busy[_context_of(record)] -= 1
-            self._announce(_context_of(record))
+            self._busy[context_of(record)] -= 1
+            self._announce(context_of(record))
 
     async def take_place(self, record: TaskRecord) -> None:
         """Take a place of work again for a task that had given its own away with `done`."""
         await self._places.acquire()
         self._placed.add(record.id)
-        self._busy[_context_of(record)] += 1
+        self._busy[context_of(record)] += 1
 
     def look_again(self) -> None:
         """Let `get` ask anew whether a waiting tenant may begin."""

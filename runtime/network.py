@@ -532,8 +532,13 @@ class Network(Replica):
         self._stop_work(record)
 
     def _stop_work(self, record: TaskRecord) -> None:
-        self.hosts[record.agent].let_go(record)
-        self.let_go(record)
+        """Stop work on a task, and leave what waits here behind it: it would pass it otherwise."""
+        host = self.hosts[record.agent]
+        behind = host.behind(record)
+        for each in (record, *behind):
+            host.let_go(each)
+            self.let_go(each)
+        self._left.update(each.id for each in behind)
         self.moved()
 
     async def _require(self, task_id: str) -> TaskRecord:
@@ -704,7 +709,7 @@ class Network(Replica):
             record = self.adopt(loaded)
             if record.ended or record.id in host.pending:
                 continue
-            if record.id in host.running:
+            if host.is_at_work(record.id):
                 # Its earlier turn is still on its way out.
                 self._left.add(record.id)
                 self.let_go(record)
@@ -723,7 +728,7 @@ class Network(Replica):
         ready = [
             task_id
             for task_id in self._left
-            if not any(task_id in host.running for host in self.hosts.values())
+            if not any(host.is_at_work(task_id) for host in self.hosts.values())
         ]
         if ready:
             await self.claims.give_back(ready)

@@ -71,6 +71,7 @@ class Client:
             message["contextId"] = context
         body = {"message": message, "configuration": {"returnImmediately": not wait}}
         until = monotonic() + patience
+        last = "no answer"
         while True:
             try:
                 async with self.session.post(
@@ -82,10 +83,15 @@ class Client:
                     if response.status in give_up:
                         raise RefusedError(response.status, str(told)[:300])
                     self.busy += 1
-            except (ClientError, OSError, ValueError, TimeoutError):
+                    last = f"{response.status} {str(told)[:300]}"
+            except (ClientError, OSError, ValueError, TimeoutError) as error:
                 self.tries += 1
+                last = f"{type(error).__name__} {error}"
             if monotonic() > until:
-                raise TimeoutError(f"message {name} was not acknowledged in {patience:g} s")
+                raise TimeoutError(
+                    f"message {name} was not acknowledged in {patience:g} s; the last that was"
+                    f" heard: {last}"
+                )
             await anyio.sleep(_PAUSE)
 
     async def state(self, agent: str, task_id: str) -> str:

@@ -16,6 +16,9 @@ from .processes import Life, free_port
 _DESK = Path(__file__).parent / "desk"
 _LOOK = 0.005
 _START = 60.0
+# A killed process's tasks wait for the end of its lease, on a server, and the default is 10 s.
+LEASE = 1.0
+_LEASED: Mapping[str, Mapping[str, float]] = {"sqlite": {}, "postgresql": {"lease": LEASE}}
 
 
 def clerk(**facts: Any) -> dict[str, Any]:
@@ -56,7 +59,7 @@ class Served:
         shutil.copytree(_DESK, self.folder, ignore=shutil.ignore_patterns("__pycache__"))
         manifest: dict[str, Any] = {
             "network": name,
-            "store": {"url": self.store_url, **more.pop("store", {})},
+            "store": {"url": self.store_url, **_LEASED[bench.store.name], **more.pop("store", {})},
             "embedder": {"engine": "hash"},
             "agents": dict(agents),
             # It is not the messages that kill the process here.

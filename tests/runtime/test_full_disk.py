@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import fail_after
 
@@ -59,3 +60,36 @@ async def test_a_full_disk_refuses_new_work_and_lets_work_under_way_wait(tmp_pat
             await network.idle()
             task = await network.task(task_id)
     assert task.status.state is TaskState.COMPLETED
+
+
+async def test_what_is_canceled_while_the_disk_is_full_gives_its_place_back(tmp_path: Path) -> None:
+    """Ours: the one place of work is taken by a task that waits for the disk, and then is no more."""
+    begun, go_on, again = anyio.Event(), anyio.Event(), anyio.Event()
+
+    class Writer(Agent):
+        async def handle(self, turn: Turn) -> None:
+            if turn.message.text == "after":
+                await turn.complete("written")
+                return
+            (again if begun.is_set() else begun).set()
+            await go_on.wait()
+            for number in range(40):
+                await turn.report(f"{number} " + "x" * 4000)
+            await turn.complete("written")
+
+    manifest = parse_manifest(_MANIFEST.replace("kind:", "concurrency: 1, kind:"), folder=tmp_path)
+    with fail_after(30):
+        async with open_network(manifest, kinds={"writer": Writer}) as network:
+            task_id = await network.tell("writer", "write")
+            await begun.wait()
+            await network.journal.database.alone(_leave_no_room)
+            go_on.set()
+            await again.wait()
+            host = network.hosts["writer"]
+            while task_id in host.running:
+                await anyio.lowlevel.checkpoint()
+            # It waits for the disk, its turn is over, and its place of work is taken.
+            host.pending.pop(task_id)
+            await network.journal.database.alone(_make_room)
+            after = await network.ask("writer", "after")
+    assert after.status.state is TaskState.COMPLETED

@@ -73,6 +73,26 @@ async def test_a_full_mailbox_makes_senders_wait() -> None:
             assert arrived == ["3"]
 
 
+async def test_what_is_taken_out_is_not_handed_out_and_makes_room() -> None:
+    """Ours: a task that another process took over waits here no more, nor twice when it is back."""
+    mailbox = Mailbox(3, 2)
+    first, second, other = _record("1", "x"), _record("2", "x"), _record("3", "y")
+    await _put(mailbox, first, second, other)
+    with fail_after(5):
+        for record in (first, other, other):
+            mailbox.take_out(record)
+        assert mailbox.depth == 1
+        await mailbox.wait_for_room()
+        assert await mailbox.get() is second
+        assert mailbox.has_placed("2")
+        mailbox.put(first)
+        mailbox.put_back(other)
+        assert await mailbox.get() is other
+        mailbox.done(second)
+        assert not mailbox.has_placed("2")
+        assert await mailbox.get() is first
+
+
 async def test_a_parked_task_gives_its_place_and_its_context_to_others() -> None:
     """Ours: waiting for a person is not work."""
     mailbox = Mailbox(10, 1)

@@ -65,15 +65,49 @@ class Asker(Agent):
         await turn.complete(given.text)
 
 
+class Gate:
+    """Desks that say what they do, and end nothing before they are let."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self._opened = anyio.Event()
+        self._moved = anyio.Event()
+        gate = self
+
+        class Gated(Agent):
+            async def handle(self, turn: Turn) -> None:
+                gate.say(f"begin {turn.message.text}")
+                await gate._opened.wait()
+                gate.say(f"end {turn.message.text}")
+                await turn.complete()
+
+        self.kinds = {**KINDS, "desk": Gated}
+
+    def say(self, words: str) -> None:
+        self.seen.append(words)
+        self._moved.set()
+        self._moved = anyio.Event()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def wait_begun(self, text: str) -> None:
+        while f"begin {text}" not in self.seen:
+            await self._moved.wait()
+
+
 KINDS: Mapping[str, type[Agent]] = {"desk": Desk, "clerk": Clerk, "asker": Asker}
 
 
 @asynccontextmanager
 async def _process(
-    url: str, folder: Path, pools: tuple[str, ...] = ("default", "back")
+    url: str,
+    folder: Path,
+    pools: tuple[str, ...] = ("default", "back"),
+    kinds: "Mapping[str, type[Agent]] | None" = None,
 ) -> AsyncIterator[Network]:
     manifest = parse_manifest(MANIFEST, folder=folder)
-    async with open_network(manifest, store_url=url, kinds=KINDS, pools=pools) as network:
+    async with open_network(manifest, store_url=url, kinds=kinds or KINDS, pools=pools) as network:
         yield network
 
 
@@ -218,6 +252,37 @@ async def test_the_next_of_a_dialogue_waits_for_the_one_before_it_elsewhere(
             rows, _ = await one.journal.select("agent='desk'")
             rows.sort(key=lambda record: record.updated_at)
             assert [record.message.text for record in rows] == [f"part {n}" for n in range(6)]
+
+
+async def test_what_waits_behind_a_task_that_was_taken_does_not_pass_it(
+    postgres: Cluster, tmp_path: Path
+) -> None:
+    """Ours: fault F11: of two messages of one dialogue the first is taken over, the second not."""
+    url = postgres.new_store()
+    gate = Gate()
+    with fail_after(60):
+        async with _process(url, tmp_path / "a", kinds=gate.kinds) as sleeper:
+            first = await _sent(sleeper, "desk", _request("first", context_id="talk"))
+            second = await _sent(sleeper, "desk", _request("second", context_id="talk"))
+            await gate.wait_begun("first")
+            async with _process(url, tmp_path / "b", kinds=gate.kinds) as heir:
+                taken = (heir.lease.number, first.id, sleeper.lease.number)
+                await heir.journal.database.transact(
+                    lambda connection: connection.execute(
+                        "UPDATE task SET owner=? WHERE id=? AND owner=?", taken
+                    )
+                )
+                await heir._receive([first.id])
+                sleeper.lease.lapses += 1
+                sleeper.told_unclaimed()
+                # It is left to the process that has the first, which alone may claim it.
+                while second.id not in heir.hosts["desk"].pending:
+                    await anyio.sleep(0.01)
+                gate.open()
+                for task in (first, second):
+                    ended = await wait_for_end(sleeper.service("desk"), task, Call())
+                    assert ended.status.state is TaskState.COMPLETED
+    assert gate.seen == ["begin first", "begin first", "end first", "begin second", "end second"]
 
 
 async def test_processes_are_listed_and_maintenance_waits_for_them(
