@@ -1,5 +1,6 @@
 """F13, F14 and F17: an agent that crashes for ever, ten times too much work, and a long time."""
 
+from collections.abc import Callable
 from statistics import quantiles
 from time import monotonic
 from typing import Any
@@ -17,6 +18,10 @@ _ATTEMPTS = 3
 _NORMAL = 15.0
 _OVERLOAD = 10.0
 _GROWTH = 60e6
+# A process remembers the last 2,048 tasks that ended, and each message here is two.
+_WARM, _WARM_RATE = 1_200, 20.0
+# Seconds, bytes, files and threads.
+_Sample = tuple[float, int, int, int]
 
 
 async def crash_for_ever(bench: Bench) -> Outcome:
@@ -131,9 +136,11 @@ async def _pour(
 async def soak(bench: Bench) -> Outcome:
     """F17: the same work for a long time; memory, files and threads after a warm-up."""
     rate = bench.at(10, 10, 1)
-    outcome = Outcome(dose=f"{bench.dose} s at {rate:g} tasks/s")
+    warm = round(bench.at(20, _WARM, _WARM))
+    outcome = Outcome(dose=f"{bench.dose} s at {rate:g} tasks/s, after {warm} at {_WARM_RATE:g}/s")
     ledger = Ledger(bench.folder / "ledger.txt")
     agents = {"desk": kind("Desk", peers=["clerk"]), "clerk": clerk(memory={"record": True})}
+    samples: list[_Sample] = []
     async with open_books(ledger, bench.dice, slow=0.005) as books:
         async with (
             Served(bench, "soaked", agents, books.url) as served,
@@ -142,22 +149,15 @@ async def soak(bench: Bench) -> Outcome:
             await served.start()
             life = served.life
             assert life is not None
-            samples: list[tuple[float, int, int, int]] = []
-            began, number = monotonic(), 0
-            async with anyio.create_task_group() as group:
+            await _steadily(client, ledger, "w", _WARM_RATE, warm, lambda at: None)
+            await anyio.sleep(bench.at(0, 5, 30))
 
-                async def one(name: str) -> None:
-                    task = await client.send("desk", name, {"steps": 1}, wait=True)
-                    ledger.accepted[name] = task["id"]
+            def look(at: float) -> None:
+                samples.append((at, resident_bytes(life.pid), *open_things(life.pid)))
+                if len(samples) % 600 == 0:
+                    bench.say(f"{at:.0f} of {bench.dose} s, {samples[-1][1] / 1e6:.0f} MB")
 
-                while (now := monotonic() - began) < bench.dose:
-                    while number < now * rate:
-                        group.start_soon(one, f"t{number}")
-                        number += 1
-                    samples.append((now, resident_bytes(life.pid), *open_things(life.pid)))
-                    if len(samples) % 200 == 0:
-                        bench.say(f"{now:.0f} of {bench.dose} s, {samples[-1][1] / 1e6:.0f} MB")
-                    await anyio.sleep(0.1)
+            await _steadily(client, ledger, "t", rate, round(bench.dose * rate), look)
             states = await client.states("desk", ledger.accepted, ENDED, patience=20.0)
     outcome.accepted = len(ledger.accepted)
     outcome.lost = ledger.lost(states, dict.fromkeys(ledger.accepted, 1))
@@ -167,22 +167,46 @@ async def soak(bench: Bench) -> Outcome:
     return outcome
 
 
-def _grown(bench: Bench, samples: list[tuple[float, int, int, int]], outcome: Outcome) -> None:
-    """What grew over the second half, when all that is loaded once has been."""
-    half = samples[len(samples) // 2 :]
-    third = max(1, len(half) // 3)
-    first, last = half[:third], half[-third:]
+async def _steadily(
+    client: Client,
+    ledger: Ledger,
+    prefix: str,
+    rate: float,
+    total: int,
+    look: Callable[[float], None],
+) -> None:
+    """Send so many messages at a rate, looking ten times a second; returns when all are answered."""
+    began, number = monotonic(), 0
+
+    async def one(name: str) -> None:
+        task = await client.send("desk", name, {"steps": 1}, wait=True)
+        ledger.accepted[name] = task["id"]
+
+    async with anyio.create_task_group() as group:
+        while number < total:
+            now = monotonic() - began
+            while number < min(total, now * rate):
+                group.start_soon(one, f"{prefix}{number}")
+                number += 1
+            look(now)
+            await anyio.sleep(0.1)
+
+
+def _grown(bench: Bench, samples: list[_Sample], outcome: Outcome) -> None:
+    """What grew after the warm-up, when all that is loaded or remembered once has been."""
+    third = max(1, len(samples) // 3)
+    first, last = samples[:third], samples[-third:]
     files = min(s[2] for s in last) - min(s[2] for s in first)
     threads = min(s[3] for s in last) - min(s[3] for s in first)
-    hours = (half[-1][0] - half[0][0]) / 3600
-    mean = sum(s[0] for s in half) / len(half)
-    spread = sum((s[0] - mean) ** 2 for s in half) or 1.0
-    slope = sum((s[0] - mean) * s[1] for s in half) / spread * 3600 / 1e6
+    hours = (samples[-1][0] - samples[0][0]) / 3600
+    mean = sum(s[0] for s in samples) / len(samples)
+    spread = sum((s[0] - mean) ** 2 for s in samples) or 1.0
+    slope = sum((s[0] - mean) * s[1] for s in samples) / spread * 3600 / 1e6
     outcome.note = (
-        f"memory {slope:+.1f} MB/h over the second half ({hours * 60:.1f} min), at the end"
-        f" {samples[-1][1] / 1e6:.0f} MB; files {files:+d}, threads {threads:+d}"
+        f"memory {slope:+.1f} MB/h over {hours * 60:.0f} min, from {samples[0][1] / 1e6:.1f} to"
+        f" {samples[-1][1] / 1e6:.1f} MB; files {files:+d}, threads {threads:+d}"
     )
-    if files > 0 or threads > 0:
+    if bench.size != "tiny" and (files > 0 or threads > 0):
         outcome.broken.append(f"files {files:+d}, threads {threads:+d}")
     # Over a minute the slope says nothing yet: a page more or less is megabytes an hour.
     if bench.size == "nightly" and slope > 1.0:

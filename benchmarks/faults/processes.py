@@ -71,9 +71,19 @@ class Starter:
         self._lock = threading.Lock()
 
     def start(
-        self, folder: Path, argv: Sequence[str], log: Path, environment: Mapping[str, str] = {}
+        self,
+        folder: Path,
+        argv: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] = {},
+        *,
+        entry: str = "repertory.runtime.launch:main",
+        load: Sequence[str] = (),
     ) -> Life:
-        """Fork a `repertory` with these arguments in `folder`."""
+        """Fork a `repertory`, or another entry, with these arguments in `folder`.
+
+        load: modules that all later forks have loaded, too.
+        """
         with self._lock:
             zygote = self._loaded()
             assert zygote.stdin is not None
@@ -82,6 +92,8 @@ class Starter:
                 "folder": str(folder),
                 "log": str(log),
                 "environment": dict(environment),
+                "entry": entry,
+                "load": list(load),
             }
             zygote.stdin.write(json.dumps(wanted).encode() + b"\n")
             zygote.stdin.flush()

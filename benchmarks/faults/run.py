@@ -24,12 +24,14 @@ from .clocks import FAULTS as CLOCKS
 from .disks import FAULTS as DISKS
 from .fault import Bench, Fault, Outcome, Size, SkippedError
 from .frames import FAULTS as FRAMES
+from .indexes import FAULTS as INDEXES
 from .kills import FAULTS as KILLS
 from .loads import FAULTS as LOADS
 from .models import FAULTS as MODELS
 from .page import write_row
 from .peers import FAULTS as PEERS
 from .points import FAULTS as POINTS
+from .power import FAULTS as POWER
 from .processes import Starter, open_starter
 from .replicas import FAULTS as REPLICAS
 from .stores import MissingStoreError, Store, open_store
@@ -45,7 +47,9 @@ FAULTS: tuple[Fault, ...] = (
     *POINTS,
     *REPLICAS,
     *LOADS,
+    *INDEXES,
     *DISKS,
+    *POWER,
 )
 _LIMIT = {"tiny": 120.0, "ci": 300.0, "nightly": 5 * 3600.0}
 

@@ -4,8 +4,9 @@
 
 Two hundred kills need two hundred starts, and most of a start is loading modules. A child
 is a real process that is really killed; only its modules were loaded before. Each line on
-standard input is `{"argv", "folder", "log", "environment"}` as JSON; each line on standard
-output tells a child's `pid` when it begins, and `pid` and `status` when it has ended.
+standard input is `{"argv", "folder", "log", "environment"}` as JSON, and `load` and `entry`
+for another program than `repertory`: modules to load once before, and `module:function`. Each
+line on standard output tells a child's `pid` when it begins, and `pid` and `status` when it has ended.
 """
 
 import gc
@@ -15,6 +16,8 @@ import select
 import signal
 import sys
 import threading
+import traceback
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -37,12 +40,7 @@ _PRELOADED = (
 
 
 def main() -> None:
-    for name in _PRELOADED:
-        import_module(name)
-    if threading.active_count() > 1:
-        raise SystemExit(f"modules started threads, so no fork is safe: {threading.enumerate()}")
-    gc.collect()
-    gc.freeze()
+    _load(_PRELOADED)
     ended, ending = os.pipe()
     os.set_blocking(ending, False)
     os.set_blocking(ended, False)
@@ -61,9 +59,22 @@ def main() -> None:
             line = _line()
             if not line:
                 break
-            children.add(_start(json.loads(line), (ended, ending)))
+            wanted = json.loads(line)
+            _load(wanted["load"])
+            children.add(_start(wanted, (ended, ending)))
     for pid in children:
         os.kill(pid, signal.SIGKILL)
+
+
+def _load(names: Sequence[str]) -> None:
+    new = [name for name in names if name not in sys.modules]
+    for name in new:
+        import_module(name)
+    if threading.active_count() > 1:
+        raise SystemExit(f"modules started threads, so no fork is safe: {threading.enumerate()}")
+    if new:
+        gc.collect()
+        gc.freeze()
 
 
 def _line() -> bytes:
@@ -110,11 +121,13 @@ def _start(wanted: dict[str, Any], pipes: tuple[int, int]) -> int:
         os.dup2(log, 2)
         os.environ.update(wanted["environment"])
         sys.argv = ["repertory", *wanted["argv"]]
-        launch = import_module("repertory.runtime.launch")
-        launch.main()
+        module, _, name = wanted["entry"].partition(":")
+        getattr(import_module(module), name)()
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001 - nothing of the zygote may go on in a child
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

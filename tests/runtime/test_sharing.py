@@ -81,7 +81,7 @@ class Gate:
                 gate.say(f"end {turn.message.text}")
                 await turn.complete()
 
-        self.kinds = {**KINDS, "desk": Gated}
+        self.kinds: dict[str, type[Agent]] = {**KINDS, "desk": Gated}
 
     def say(self, words: str) -> None:
         self.seen.append(words)
