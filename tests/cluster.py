@@ -58,6 +58,11 @@ class Cluster:
         assert self._server is not None, "the server runs"
         return self._server.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether the server has been started and has not ended."""
+        return self._server is not None and self._server.poll() is None
+
     def start(self) -> None:
         """Start the server and wait until it takes connections."""
         data = str(self.folder / "data")

@@ -13,6 +13,10 @@ import anyio
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
 HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/a2a+json"}
+FINAL = frozenset({400, 401, 403, 404, 409, 413, 500, 507})
+"""The statuses that refuse a message, unless a caller takes them otherwise."""
+WITH_ROOM = FINAL - {507}
+"""Those of a sender who waits until a disk has room again."""
 _PAUSE = 0.02
 _AT_ONCE = 16
 
@@ -54,7 +58,7 @@ class Client:
         context: str = "",
         wait: bool = False,
         patience: float = 60.0,
-        give_up: frozenset[int] = frozenset({400, 401, 403, 404, 409, 413, 500, 507}),
+        give_up: frozenset[int] = FINAL,
     ) -> dict[str, Any]:
         """Send a message until it is acknowledged; the task as it was answered.
 

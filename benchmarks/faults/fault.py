@@ -1,11 +1,13 @@
 """A fault: what is done, how often, and what came of it."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Literal
+
+import anyio
 
 from .processes import Starter
 from .stores import Store
@@ -21,7 +23,7 @@ class SkippedError(Exception):
 class Outcome:
     """What a fault did. The first three lists name every case; recoveries are seconds.
 
-    broken: what else should have held and did not.
+    broken: what else should have held and did not. again: calls made again under their own key.
     """
 
     accepted: int = 0
@@ -30,6 +32,7 @@ class Outcome:
     stuck: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
+    again: int = 0
     note: str = ""
     dose: str = ""
     seconds: float = 0.0
@@ -60,9 +63,43 @@ class Bench:
     size: Size
     say: Callable[[str], None]
 
+    def part(self, number: int, of: int) -> "Bench":
+        """The bench of one of several that share the dose and work side by side."""
+        folder = self.folder / f"part-{number}"
+        folder.mkdir()
+        share = self.dose // of + (number < self.dose % of)
+        return replace(self, folder=folder, dose=share, dice=Random(self.dice.random()))
+
     def at(self, tiny: float, ci: float, nightly: float) -> float:
         """The one of three measures that the size asks for."""
         return {"tiny": tiny, "ci": ci, "nightly": nightly}[self.size]
+
+
+async def side_by_side(
+    bench: Bench, most: int, do: Callable[[Bench], Awaitable[Outcome]]
+) -> list[Outcome]:
+    """Do a fault that mostly waits in up to `most` places at once, each with a share of the dose."""
+    of = max(1, min(most, bench.dose // 2))
+    outcomes: list[Outcome] = []
+
+    async def one(part: Bench) -> None:
+        outcomes.append(await do(part))
+
+    async with anyio.create_task_group() as group:
+        for number in range(of):
+            group.start_soon(one, bench.part(number, of))
+    return outcomes
+
+
+def summed(outcomes: Sequence[Outcome]) -> Outcome:
+    """What several outcomes come to; dose and note are left to whoever knows them."""
+    total = Outcome()
+    for each in outcomes:
+        total.accepted += each.accepted
+        total.again += each.again
+        for name in ("lost", "repeated", "stuck", "broken", "recoveries"):
+            getattr(total, name).extend(getattr(each, name))
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +112,11 @@ class Fault:
     doses: Mapping[Size, int]
     run: Callable[[Bench], Awaitable[Outcome]]
     stores: tuple[str, ...] = ("sqlite", "postgresql")
+
+    @property
+    def family(self) -> str:
+        """The fault that it is a kind of: F9 for F9e."""
+        return self.id.rstrip("abcdefghijklmnopqrstuvwxyz")
 
 
 def doses(ci: int, nightly: int, tiny: int) -> dict[Size, int]:

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 
 from .books import Books, open_books
-from .client import Client, open_client
+from .client import WITH_ROOM, Client, open_client
 from .fault import Bench, Fault, Outcome, doses
 from .ledger import ENDED, Ledger
 from .serving import Served, clerk, kind
@@ -25,13 +25,20 @@ class Flow:
     """Tasks that are sent in step with the kills, so that there is always work to be killed in."""
 
     def __init__(
-        self, client: Client, agent: str, ledger: Ledger, total: int, dice: Random
+        self,
+        client: Client,
+        agent: str,
+        ledger: Ledger,
+        total: int,
+        dice: Random,
+        padding: str = "",
     ) -> None:
         self.client = client
         self.agent = agent
         self.ledger = ledger
         self.total = total
         self.dice = dice
+        self.padding = padding
         self.steps: dict[str, int] = {}
         self.sent_in: dict[str, list[str]] = defaultdict(list)
         self.allowed = 0
@@ -64,9 +71,10 @@ class Flow:
             task = await self.client.send(
                 self.agent,
                 name,
-                {"steps": self.steps[name]},
+                {"steps": self.steps[name], "padding": self.padding},
                 context=context,
                 patience=_PATIENCE,
+                give_up=WITH_ROOM,
             )
             self.ledger.accepted[name] = task["id"]
 

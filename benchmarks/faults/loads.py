@@ -19,7 +19,7 @@ _NORMAL = 15.0
 _OVERLOAD = 10.0
 _GROWTH = 60e6
 # A process remembers the last 2,048 tasks that ended, and each message here is two.
-_WARM, _WARM_RATE = 1_200, 20.0
+_WARM, _WARMERS = 1_200, 4
 # Seconds, bytes, files and threads.
 _Sample = tuple[float, int, int, int]
 
@@ -137,7 +137,7 @@ async def soak(bench: Bench) -> Outcome:
     """F17: the same work for a long time; memory, files and threads after a warm-up."""
     rate = bench.at(10, 10, 1)
     warm = round(bench.at(20, _WARM, _WARM))
-    outcome = Outcome(dose=f"{bench.dose} s at {rate:g} tasks/s, after {warm} at {_WARM_RATE:g}/s")
+    outcome = Outcome(dose=f"{bench.dose} s at {rate:g} tasks/s, after {warm} tasks")
     ledger = Ledger(bench.folder / "ledger.txt")
     agents = {"desk": kind("Desk", peers=["clerk"]), "clerk": clerk(memory={"record": True})}
     samples: list[_Sample] = []
@@ -149,7 +149,7 @@ async def soak(bench: Bench) -> Outcome:
             await served.start()
             life = served.life
             assert life is not None
-            await _steadily(client, ledger, "w", _WARM_RATE, warm, lambda at: None)
+            await _warm_up(client, ledger, warm)
             await anyio.sleep(bench.at(0, 5, 30))
 
             def look(at: float) -> None:
@@ -157,7 +157,7 @@ async def soak(bench: Bench) -> Outcome:
                 if len(samples) % 600 == 0:
                     bench.say(f"{at:.0f} of {bench.dose} s, {samples[-1][1] / 1e6:.0f} MB")
 
-            await _steadily(client, ledger, "t", rate, round(bench.dose * rate), look)
+            await _steadily(client, ledger, rate, round(bench.dose * rate), look)
             states = await client.states("desk", ledger.accepted, ENDED, patience=20.0)
     outcome.accepted = len(ledger.accepted)
     outcome.lost = ledger.lost(states, dict.fromkeys(ledger.accepted, 1))
@@ -167,10 +167,23 @@ async def soak(bench: Bench) -> Outcome:
     return outcome
 
 
+async def _warm_up(client: Client, ledger: Ledger, total: int) -> None:
+    """Have so many messages answered, a few at a time."""
+    numbers = iter(range(total))
+
+    async def some() -> None:
+        for number in numbers:
+            task = await client.send("desk", f"w{number}", {"steps": 1}, wait=True)
+            ledger.accepted[f"w{number}"] = task["id"]
+
+    async with anyio.create_task_group() as group:
+        for _ in range(_WARMERS):
+            group.start_soon(some)
+
+
 async def _steadily(
     client: Client,
     ledger: Ledger,
-    prefix: str,
     rate: float,
     total: int,
     look: Callable[[float], None],
@@ -186,7 +199,7 @@ async def _steadily(
         while number < total:
             now = monotonic() - began
             while number < min(total, now * rate):
-                group.start_soon(one, f"{prefix}{number}")
+                group.start_soon(one, f"t{number}")
                 number += 1
             look(now)
             await anyio.sleep(0.1)

@@ -15,13 +15,15 @@ import anyio
 
 from .books import open_books
 from .client import Client, open_client
-from .fault import Bench, Fault, Outcome, doses
+from .fault import Bench, Fault, Outcome, doses, side_by_side, summed
 from .kills import Flow
 from .ledger import Ledger
 from .serving import Served, clerk, kind
 from .stores import PostgresStore
 
 LEASE = 2.0
+# Pairs of runtimes that wait for their sleeps and cuts side by side.
+_PLACES = 4
 # Between two kills, in seconds, as the issue asks for.
 _EVERY = 2.0
 
@@ -101,9 +103,26 @@ async def kill_replicas(bench: Bench) -> Outcome:
 
 async def stop_worker(bench: Bench) -> Outcome:
     """F12: a worker sleeps beyond its lease and wakes when another has its tasks."""
+    outcomes = await side_by_side(bench, _PLACES, _stop_worker)
+    outcome = summed(outcomes)
+    asleep = _asleep(bench)
+    outcome.dose = f"{bench.dose} sleeps of {asleep:g} s, lease {LEASE:g} s, {_places(outcomes)}"
+    outcome.note = f"{outcome.again} calls made again under their own key"
+    return outcome
+
+
+def _asleep(bench: Bench) -> float:
+    return bench.at(LEASE * 1.5, LEASE * 2, 60.0)
+
+
+def _places(outcomes: Sequence[Outcome]) -> str:
+    return f"over {len(outcomes)} pairs of runtimes side by side"
+
+
+async def _stop_worker(bench: Bench) -> Outcome:
     outcome = Outcome()
     ledger = Ledger(bench.folder / "ledger.txt")
-    asleep = bench.at(LEASE * 1.5, LEASE * 2, 60.0)
+    asleep = _asleep(bench)
     async with (
         open_books(ledger, bench.dice, slow=0.3) as books,
         open_runtimes(bench, 2, books.url) as runtimes,
@@ -125,13 +144,20 @@ async def stop_worker(bench: Bench) -> Outcome:
         await flow.over.wait()
         await flow.judge(outcome)
         outcome.broken += await _unsound(bench, runtimes)
-    outcome.dose = f"{bench.dose} sleeps of {asleep:g} s, lease {LEASE:g} s"
-    outcome.note = f"{ledger.asked_again} calls made again under their own key"
+    outcome.again = ledger.asked_again
     return outcome
 
 
 async def cut_off(bench: Bench) -> Outcome:
     """F11: the network between a runtime and the server is cut, for one or for both."""
+    outcomes = await side_by_side(bench, _PLACES, _cut_off)
+    outcome = summed(outcomes)
+    outcome.dose = f"{bench.dose} cuts, lease {LEASE:g} s, {_places(outcomes)}"
+    outcome.note = f"{outcome.again} calls made again under their own key"
+    return outcome
+
+
+async def _cut_off(bench: Bench) -> Outcome:
     outcome = Outcome()
     ledger = Ledger(bench.folder / "ledger.txt")
     assert isinstance(bench.store, PostgresStore)
@@ -163,8 +189,7 @@ async def cut_off(bench: Bench) -> Outcome:
         await flow.over.wait()
         await flow.judge(outcome)
         outcome.broken += await _unsound(bench, runtimes)
-    outcome.dose = f"{bench.dose} cuts, lease {LEASE:g} s"
-    outcome.note = f"{ledger.asked_again} calls made again under their own key"
+    outcome.again = ledger.asked_again
     return outcome
 
 
@@ -257,7 +282,7 @@ FAULTS = (
         "F11",
         "network cut between runtimes and PostgreSQL",
         "two runtimes; the wire of one or of both to the server is cut, in silence or by refusal",
-        doses(8, 20, 1),
+        doses(20, 60, 1),
         cut_off,
         stores=("postgresql",),
     ),
@@ -265,7 +290,7 @@ FAULTS = (
         "F12",
         "SIGSTOP of a worker that holds a lease",
         "two runtimes; one sleeps beyond its lease, the other finishes, the first wakes",
-        doses(5, 20, 1),
+        doses(20, 20, 1),
         stop_worker,
         stores=("postgresql",),
     ),
