@@ -26,6 +26,13 @@ WHERE t.ended=0 AND t.agent=? AND t.owner IN {had} AND NOT EXISTS (
         THEN e.created_at < t.created_at OR (e.created_at = t.created_at AND e.id < t.id)
         ELSE e.owner<>? END)
 ORDER BY t.created_at, t.id LIMIT ?"""
+# What is this process's already and comes before what it takes.
+_BEFORE = """
+SELECT t.id, e.id FROM task t JOIN task e
+    ON e.tenant=t.tenant AND e.context_id=t.context_id AND e.ended=0 AND e.agent=t.agent
+    AND e.principal=t.principal AND e.park='' AND e.owner=? AND e.id<>t.id
+    AND (e.created_at < t.created_at OR (e.created_at = t.created_at AND e.id < t.id))
+WHERE t.id IN ({marks})"""
 
 
 class Claims:
@@ -53,11 +60,14 @@ class Claims:
 
         return await self._database.transact(unit)
 
-    async def some(self, places: Mapping[str, int]) -> list[str]:
-        """Take tasks of agents, the oldest first, at most as many as each has places."""
+    async def some(self, places: Mapping[str, int]) -> tuple[list[str], list[tuple[str, str]]]:
+        """Take tasks of agents, the oldest first, at most as many as each has places.
+
+        And which of them comes behind what of its dialogue is this process's.
+        """
         me = self._lease.number
 
-        def unit(connection: Connection) -> list[str]:
+        def unit(connection: Connection) -> tuple[list[str], list[tuple[str, str]]]:
             found: list[str] = []
             for agent, most in places.items():
                 rows = connection.execute(self._claimable, (agent, me, min(most, _MOST)))
@@ -68,7 +78,11 @@ class Claims:
                         (me, *ids),
                     )
                 found += ids
-            return found
+            if not found:
+                return [], []
+            before = _BEFORE.format(marks=",".join("?" * len(found)))
+            pairs = connection.execute(before, (me, *found)).fetchall()
+            return found, [(task_id, earlier) for task_id, earlier in pairs]
 
         return await self._database.transact(unit)
 

@@ -90,7 +90,7 @@ _HOLD = {
 }
 # What of its dialogue has not ended; the next begins after it.
 _OPEN_BEFORE = (
-    "SELECT created_at, owner, park FROM task WHERE tenant=? AND context_id=? AND ended=0"
+    "SELECT id, created_at, owner, park FROM task WHERE tenant=? AND context_id=? AND ended=0"
     " AND agent=? AND principal=?"
 )
 
@@ -292,19 +292,23 @@ def _publish(record: TaskRecord, numbered: Sequence[NumberedEvent]) -> None:
 
 def _lined_up(
     connection: Connection, row: tuple[Any, ...], dialogue: tuple[str, ...]
-) -> tuple[Any, ...]:
-    """A new task's row behind what of its dialogue has not ended, whatever the clocks say."""
+) -> tuple[tuple[Any, ...], list[str]]:
+    """A new task's row behind what of its dialogue has not ended, whatever the clocks say.
+
+    And what of that is the same process's, and not put aside for a person.
+    """
     # Who accepts for the same dialogue at this moment is not to be seen yet.
     alone = connection.try_hold("/".join(dialogue))
     earlier = connection.execute(_OPEN_BEFORE, dialogue).fetchall()
     if alone and not earlier:
-        return row
+        return row, []
     values = list(row)
-    latest = max((created for created, _, _ in earlier), default=0.0)
+    latest = max((created for _, created, _, _ in earlier), default=0.0)
     values[_CREATED] = max(values[_CREATED], latest + _TICK)
-    if not alone or any(owner != values[_OWNED_BY] and not park for _, owner, park in earlier):
+    open_now = [(task_id, owner) for task_id, _, owner, park in earlier if not park]
+    if not alone or any(owner != values[_OWNED_BY] for _, owner in open_now):
         values[_OWNED_BY] = 0
-    return tuple(values)
+    return tuple(values), [task_id for task_id, owner in open_now if owner == row[_OWNED_BY]]
 
 
 def _not_kept(error: StoreError) -> StoreError:
@@ -343,7 +347,7 @@ class Journal:
         self,
         record: TaskRecord,
         first: StreamResponse,
-        then: Callable[[TaskRecord | None, bool], None],
+        then: Callable[[TaskRecord | None, bool, Sequence[str]], None],
         *,
         claim: bool = True,
         also: Callable[[Connection], Any] | None = None,
@@ -352,9 +356,10 @@ class Journal:
 
         Exactly one task exists per (tenant, principal, agent, messageId). claim: whether
         it is to be this process's at once; it is left to be claimed all the same where
-        its dialogue is at work, or waits, elsewhere. then: called with the answer, and
-        whether the new task is this process's, by the commit itself, also for a caller
-        who gave up. also: done in the same commit, when it is new.
+        its dialogue is at work, or waits, elsewhere. then: called with the answer,
+        whether the new task is this process's, and what of its dialogue is this process's
+        before it, by the commit itself, also for a caller who gave up. also: done in the
+        same commit, when it is new.
         """
         crash_point("before-accept")
         record.created_at = record.updated_at = time()
@@ -368,10 +373,10 @@ class Journal:
             # A new dialogue has nothing before it, so it is not looked for.
             dialogue = (record.tenant, record.context_id, record.agent, record.principal)
 
-        known: list[tuple[TaskRecord | None, Sequence[Any]]] = []
+        known: list[tuple[TaskRecord | None, Sequence[Any], list[str]]] = []
 
         def unit(connection: Connection) -> TaskRecord | None:
-            fresh = _lined_up(connection, row, dialogue) if dialogue else row
+            fresh, before = _lined_up(connection, row, dialogue) if dialogue else (row, [])
             if connection.execute(_INSERT_TASK, fresh).rowcount:
                 connection.execute(_INSERT_EVENT, event)
                 crash_point("in-accept")
@@ -379,23 +384,23 @@ class Journal:
                     connection.notify(WORK)
                 if also is not None:
                     also(connection)
-                known.append((None, fresh))
+                known.append((None, fresh, before))
             else:
                 found = connection.execute(
                     "SELECT id FROM task"
                     " WHERE tenant=? AND principal=? AND agent=? AND message_id=?",
                     identity,
                 ).fetchone()
-                known.append((_load(connection, found[0]), row))
+                known.append((_load(connection, found[0]), row, []))
             return known[-1][0]
 
         def settle() -> None:
-            earlier, kept = known[-1]
+            earlier, kept, before = known[-1]
             if earlier is None:
                 crash_point("after-accept")
                 record.created_at = kept[_CREATED]
                 record.publish((numbered,))
-            then(earlier, earlier is None and claim and kept[_OWNED_BY] == owner)
+            then(earlier, earlier is None and claim and kept[_OWNED_BY] == owner, before)
 
         return await self.database.transact(unit, settle)
 

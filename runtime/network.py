@@ -134,6 +134,8 @@ class Network(Replica):
     _moved: anyio.Event | None = None
     # Tasks that this process stopped working on and has yet to give back.
     _left: set[str] = field(default_factory=set)
+    # Whether something may be this process's that it does not know of, or the reverse.
+    _doubts: bool = False
     _look: anyio.Event = field(default_factory=anyio.Event)
     _more: bool = False
 
@@ -605,13 +607,21 @@ class Network(Replica):
     async def _attend(self) -> None:
         """Claim what there are places for, and carry out the orders of other processes."""
         under_way: set[int] = set()
-        hurried, lapses, sound = -_HURRIED, self.lease.lapses, True
+        hurried, lapses, looked = -_HURRIED, self.lease.lapses, anyio.current_time()
         async with anyio.create_task_group() as orders:
             while True:
                 self._look = anyio.Event()
                 try:
-                    if not sound or lapses != self.lease.lapses:
-                        lapses = self.lease.lapses
+                    # A write that was on its way when its connection was cut may arrive late.
+                    late = self.lease.shared and (
+                        anyio.current_time() - looked > self.lease.seconds
+                    )
+                    if self._doubts or late or lapses != self.lease.lapses:
+                        lapses, looked, self._doubts = (
+                            self.lease.lapses,
+                            anyio.current_time(),
+                            False,
+                        )
                         await self._reconcile()
                     await self._give_back()
                     claimed = await self._claim()
@@ -620,10 +630,9 @@ class Network(Replica):
                         # It may take seconds, and nobody else's work waits for that.
                         orders.start_soon(self._heed)
                     await self._say_standing()
-                    sound = True
                 except StoreError as error:
                     logger.warning("no task can be taken now: %s", error)
-                    claimed, commands, sound = 0, [], False
+                    claimed, commands, self._doubts = 0, [], True
                 for command in commands:
                     if command.number not in under_way:
                         crash_point("before-command")
@@ -694,10 +703,37 @@ class Network(Replica):
         self._more = len(places) < len(open_hosts)
         if not places:
             return 0
-        ids = await self.claims.some(places)
+        ids, before = await self.claims.some(places)
+        strange = {
+            task_id for task_id, earlier in before if earlier not in ids and not self._has(earlier)
+        }
+        if strange:
+            self.doubt()
+            self._left |= strange
         # Whoever got all that it asked for may get more when it has room.
         self._more = self._more or len(ids) >= min(places.values())
-        return await self._receive(ids)
+        return await self._receive([each for each in ids if each not in strange])
+
+    def _has(self, task_id: str) -> bool:
+        """Whether a task is among those that this process knows it works on."""
+        return any(task_id in host.pending for host in self.hosts.values())
+
+    def works_behind(self, agent: str, task_id: str, before: Sequence[str]) -> bool:
+        """Whether a task may wait here behind what is this process's; else it is left to be claimed.
+
+        What stands before it must be known here. A commit whose answer was lost may have made
+        something this process's without its knowledge, and the task would pass it.
+        """
+        if all(each in self.hosts[agent].pending for each in before):
+            return True
+        self._left.add(task_id)
+        self.doubt()
+        return False
+
+    def doubt(self) -> None:
+        """Hold what the store says is this process's against what it knows, soon."""
+        self._doubts = True
+        self._look.set()
 
     async def _receive(self, ids: Sequence[str]) -> int:
         """Let claimed tasks wait for their turns."""

@@ -4,7 +4,7 @@ Any process over the journal answers them. What writes to a task is done here wh
 task is this process's, and else ordered of the one that has it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -39,7 +39,7 @@ from repertory.protocol import (
     is_terminal,
     new_id,
 )
-from repertory.xp_store import Connection, StoreError
+from repertory.xp_store import Connection, StoreError, StoreFullError
 
 from .audit import AuditEntry
 from .dead_letters import inherit, successor_of
@@ -145,7 +145,7 @@ class JournalService:
         earlier = await network.journal.accept(
             record,
             _submitted(record, network.now()),
-            lambda earlier, _: network.told_unclaimed() if earlier is None else None,
+            lambda earlier, *_: network.told_unclaimed() if earlier is None else None,
             claim=False,
             also=also,
         )
@@ -163,7 +163,9 @@ class JournalService:
         """
         network, mailbox = self._network, host.mailbox
 
-        def settled(earlier: TaskRecord | None, claimed: bool) -> None:
+        def settled(earlier: TaskRecord | None, claimed: bool, before: Sequence[str]) -> None:
+            if claimed and not host.network.works_behind(host.name, record.id, before):
+                claimed = False
             if claimed:
                 if also is not None:
                     network.resumed.add(record.id)
@@ -178,8 +180,11 @@ class JournalService:
             earlier = await network.journal.accept(
                 record, _submitted(record, network.now()), settled, also=also
             )
-        except StoreError:
+        except StoreError as error:
             mailbox.give_back_room()
+            if not isinstance(error, StoreFullError):
+                # Where the connection broke, it may have been accepted all the same.
+                host.network.doubt()
             raise
         if earlier is not None:
             return network.meet(earlier)

@@ -45,20 +45,28 @@ async def kill_peers(bench: Bench) -> Outcome:
             open_client(served.url) as client,
         ):
             await served.start()
-            held, slowest = served.folder / _HELD, 0.0
-            async with _canary(client, ledger, outcome):
+            held, taken, again = served.folder / _HELD, list[float](), 0
+
+            async def piped() -> None:
                 for number in range(bench.dose):
-                    slowest = max(slowest, await _kill_piped(client, held, number, outcome))
-                    with _wired(served.folder, port) as peer:
-                        taken = await _kill_wired(client, held, number, peer, outcome)
-                        slowest = max(slowest, taken)
+                    taken.append(await _kill_piped(client, held, number, outcome))
                     if (number + 1) % max(1, bench.dose // 3) == 0:
-                        bench.say(f"{number + 1} of {bench.dose} kills over pipes and over HTTP")
+                        bench.say(f"{number + 1} of {bench.dose} kills over pipes")
+
+            async def wired() -> None:
+                for number in range(bench.dose):
+                    with _wired(served.folder, port) as peer:
+                        taken.append(await _kill_wired(client, held, number, peer, outcome))
+
+            async with _canary(client, ledger, outcome), anyio.create_task_group() as group:
+                group.start_soon(piped)
+                group.start_soon(wired)
+                again = await _kill_agents(bench, outcome)
             assert served.life is not None
             outcome.broken += orphans(served.life.pid, "peer.py", most=1)
             await served.kill()
             outcome.broken += await _gone(served.folder)
-    again = await _kill_agents(bench, outcome)
+    slowest = max(taken)
     outcome.repeated += ledger.repeated()
     outcome.note = (
         f"the slowest caller had its error {slowest:.2f} s after the kill;"

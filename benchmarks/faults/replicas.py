@@ -4,17 +4,18 @@ The driver sends to whichever answers. What may not happen is that two of them w
 task: the books would see a thing done under two keys, or a context out of order.
 """
 
-import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from random import Random
 
 import anyio
 
 from .books import open_books
 from .client import Client, open_client
+from .cuts import Cable, open_proxied, open_veth, veth_missing
 from .fault import Bench, Fault, Outcome, doses, side_by_side, summed
 from .kills import Flow
 from .ledger import Ledger
@@ -150,14 +151,27 @@ async def _stop_worker(bench: Bench) -> Outcome:
 
 async def cut_off(bench: Bench) -> Outcome:
     """F11: the network between a runtime and the server is cut, for one or for both."""
-    outcomes = await side_by_side(bench, _PLACES, _cut_off)
+    missing, turn = veth_missing(), count()
+
+    def cut(part: Bench) -> Awaitable[Outcome]:
+        by_proxy = bool(missing) or next(turn) % 2 == 1
+        return _cut_off(part, open_proxied if by_proxy else open_veth)
+
+    outcomes = await side_by_side(bench, _PLACES, cut)
     outcome = summed(outcomes)
     outcome.dose = f"{bench.dose} cuts, lease {LEASE:g} s, {_places(outcomes)}"
-    outcome.note = f"{outcome.again} calls made again under their own key"
+    how = (
+        f"no network namespaces ({missing}), so all by a proxy"
+        if missing
+        else "half by veth (down, one way, flapping), half by a proxy (silence, refusal)"
+    )
+    outcome.note = f"{how}; {outcome.again} calls made again under their own key"
     return outcome
 
 
-async def _cut_off(bench: Bench) -> Outcome:
+async def _cut_off(
+    bench: Bench, open_cable: Callable[[str], AbstractAsyncContextManager[Cable]]
+) -> Outcome:
     outcome = Outcome()
     ledger = Ledger(bench.folder / "ledger.txt")
     assert isinstance(bench.store, PostgresStore)
@@ -165,8 +179,8 @@ async def _cut_off(bench: Bench) -> Outcome:
     socket = str(bench.store.cluster.folder / ".s.PGSQL.5432")
     async with (
         open_books(ledger, bench.dice, slow=0.1) as books,
-        open_wire(socket) as one,
-        open_wire(socket) as two,
+        open_cable(socket) as one,
+        open_cable(socket) as two,
         open_runtimes(bench, 2, books.url, [_by(url, one), _by(url, two)]) as runtimes,
         open_roaming(bench, runtimes) as client,
         anyio.create_task_group() as group,
@@ -176,12 +190,11 @@ async def _cut_off(bench: Bench) -> Outcome:
         for number in range(bench.dose):
             flow.allow((number + 1) / bench.dose)
             await anyio.sleep(0.5 * bench.dice.random())
-            for wire in bench.dice.choice([(one,), (two,), (one, two)]):
-                # Either nothing comes through, or every connection is refused and broken off.
-                wire.cut(silent=bench.dice.random() < 0.5)
+            for cable in bench.dice.choice([(one,), (two,), (one, two)]):
+                await cable.cut(bench.dice)
             await anyio.sleep(bench.at(2.5, 4, 30) * (0.3 + 0.7 * bench.dice.random()))
-            one.mend()
-            two.mend()
+            await one.mend()
+            await two.mend()
             for served in runtimes:
                 if not served.alive:
                     outcome.broken.append(f"a runtime ended while it was cut off: {served.log}")
@@ -193,9 +206,9 @@ async def _cut_off(bench: Bench) -> Outcome:
     return outcome
 
 
-def _by(url: str, wire: "Wire") -> str:
+def _by(url: str, cable: Cable) -> str:
     database = url.partition("?")[0].rpartition("/")[2]
-    return f"postgresql://repertory@127.0.0.1:{wire.port}/{database}?connect_timeout=2"
+    return f"postgresql://repertory@{cable.host}:{cable.port}/{database}?connect_timeout=2"
 
 
 async def _unsound(bench: Bench, runtimes: Sequence[Served]) -> list[str]:
@@ -204,84 +217,12 @@ async def _unsound(bench: Bench, runtimes: Sequence[Served]) -> list[str]:
     return [f"the store says {damage}"] if damage else []
 
 
-@dataclass(slots=True)
-class Wire:
-    """A TCP port before the server's socket; cut, it lets nothing through."""
-
-    socket: str
-    port: int = 0
-    down: bool = False
-    silent: bool = False
-    _mended: anyio.Event = field(default_factory=anyio.Event)
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
-
-    def cut(self, *, silent: bool) -> None:
-        """Let nothing through; silent: as a cable that was pulled, and else as a refusal."""
-        self.down, self.silent = True, silent
-        self._mended = anyio.Event()
-        if not silent:
-            self.break_off()
-
-    def mend(self) -> None:
-        """Let everything through again; what a silent cut held back comes late."""
-        self.down = False
-        self._mended.set()
-
-    def break_off(self) -> None:
-        """Break off every connection that there is."""
-        for writer in list(self._writers):
-            writer.transport.abort()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection in both directions."""
-        self._writers.add(writer)
-        try:
-            if self.down and not self.silent:
-                return
-            upstream, up = await asyncio.open_unix_connection(self.socket)
-            self._writers.add(up)
-            try:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(self._carry, reader, up)
-                    group.start_soon(self._carry, upstream, writer)
-            finally:
-                self._writers.discard(up)
-                up.transport.abort()
-        except OSError:
-            pass
-        finally:
-            self._writers.discard(writer)
-            writer.transport.abort()
-
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while piece := await source.read(65536):
-                while self.down:
-                    await self._mended.wait()
-                sink.write(piece)
-                await sink.drain()
-        sink.transport.abort()
-
-
-@asynccontextmanager
-async def open_wire(socket: str) -> AsyncIterator[Wire]:
-    """A wire on a free port of the loopback."""
-    wire = Wire(socket)
-    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
-    wire.port = server.sockets[0].getsockname()[1]
-    try:
-        yield wire
-    finally:
-        wire.mend()
-        server.close()
-        wire.break_off()
-
-
 FAULTS = (
     Fault(
         "F11",
         "network cut between runtimes and PostgreSQL",
-        "two runtimes; the wire of one or of both to the server is cut, in silence or by refusal",
+        "two runtimes; the link of one or of both to the server goes down, loses one direction or"
+        " flaps, or is refused",
         doses(20, 60, 1),
         cut_off,
         stores=("postgresql",),

@@ -47,7 +47,8 @@ class Peer:
     clock: Clock
 
     async def take(self, most: int = 10) -> list[str]:
-        return await self.claims.some({"worker": most})
+        ids, _ = await self.claims.some({"worker": most})
+        return ids
 
     async def lapse(self) -> None:
         """Let its lease be over, by the database's clock and by its own."""

@@ -14,25 +14,30 @@ from anyio import fail_after
 
 from repertory.agents import Agent, Question, Turn
 from repertory.protocol import (
+    Budget,
     BusyError,
     Call,
     CancelTaskRequest,
     SendMessageConfiguration,
     SendMessageRequest,
+    StreamResponse,
     Task,
     TaskState,
+    TaskStatus,
     user_message,
     wait_for_end,
 )
 from repertory.runtime import InputError, Network, open_network, parse_manifest
+from repertory.runtime.journal import open_journal
 from repertory.runtime.lease import processes_of
+from repertory.runtime.record import TaskRecord
 from repertory.xp_store import StoreOwnedError
 from tests.cluster import Cluster
 
 MANIFEST = """
 network: firm
 embedder: {engine: hash}
-store: {lease: 1}
+store: {lease: LEASE}
 telemetry: {spans: false}
 agents:
   desk: {peers: [clerk], memory: {record: false}, concurrency: 2}
@@ -105,8 +110,10 @@ async def _process(
     folder: Path,
     pools: tuple[str, ...] = ("default", "back"),
     kinds: "Mapping[str, type[Agent]] | None" = None,
+    *,
+    lease: float = 1.0,
 ) -> AsyncIterator[Network]:
-    manifest = parse_manifest(MANIFEST, folder=folder)
+    manifest = parse_manifest(MANIFEST.replace("LEASE", f"{lease:g}"), folder=folder)
     async with open_network(manifest, store_url=url, kinds=kinds or KINDS, pools=pools) as network:
         yield network
 
@@ -207,9 +214,10 @@ async def test_a_process_that_slept_stops_what_was_taken_and_follows_it(
     """Ours: fault F12 without the kill: what it wakes up to is not its own any more."""
     url = postgres.new_store()
     with fail_after(60):
-        async with _process(url, tmp_path / "a") as sleeper:
+        # Long, so that on a busy machine it does not lapse by itself.
+        async with _process(url, tmp_path / "a", lease=60) as sleeper:
             asked = await _asked(sleeper)
-            async with _process(url, tmp_path / "b") as heir:
+            async with _process(url, tmp_path / "b", lease=60) as heir:
                 # What a claim does when the lease has lapsed, at a moment that is ours.
                 taken = (heir.lease.number, asked.id, sleeper.lease.number)
                 await heir.journal.database.transact(
@@ -261,11 +269,11 @@ async def test_what_waits_behind_a_task_that_was_taken_does_not_pass_it(
     url = postgres.new_store()
     gate = Gate()
     with fail_after(60):
-        async with _process(url, tmp_path / "a", kinds=gate.kinds) as sleeper:
+        async with _process(url, tmp_path / "a", kinds=gate.kinds, lease=60) as sleeper:
             first = await _sent(sleeper, "desk", _request("first", context_id="talk"))
             second = await _sent(sleeper, "desk", _request("second", context_id="talk"))
             await gate.wait_begun("first")
-            async with _process(url, tmp_path / "b", kinds=gate.kinds) as heir:
+            async with _process(url, tmp_path / "b", kinds=gate.kinds, lease=60) as heir:
                 taken = (heir.lease.number, first.id, sleeper.lease.number)
                 await heir.journal.database.transact(
                     lambda connection: connection.execute(
@@ -283,6 +291,62 @@ async def test_what_waits_behind_a_task_that_was_taken_does_not_pass_it(
                     ended = await wait_for_end(sleeper.service("desk"), task, Call())
                     assert ended.status.state is TaskState.COMPLETED
     assert gate.seen == ["begin first", "begin first", "end first", "begin second", "end second"]
+
+
+async def _put(network: Network, text: str, owner: int) -> Task:
+    """A task in the journal that its process was not told of, as when a commit's answer is lost."""
+    record = TaskRecord(
+        id=f"put-{text}",
+        agent="desk",
+        tenant=Call().tenant,
+        principal=Call().principal,
+        context_id="talk",
+        message=user_message(text, context_id="talk"),
+        budget=Budget(),
+    )
+    task = Task(id=record.id, context_id="talk", status=TaskStatus(state=TaskState.SUBMITTED))
+    async with open_journal(network.journal.database) as unaware:
+        await unaware.accept(
+            record,
+            StreamResponse(task=task),
+            lambda *_: None,
+            claim=False,
+            also=lambda connection: connection.execute(
+                "UPDATE task SET owner=? WHERE id=?", (owner, record.id)
+            ),
+        )
+    return task
+
+
+async def test_what_was_accepted_without_its_process_knowing_is_worked_on(
+    postgres: Cluster, tmp_path: Path
+) -> None:
+    """Ours: fault F11: the commit arrives when the connection it was sent on is long given up."""
+    with fail_after(60):
+        async with _process(postgres.new_store(), tmp_path) as network:
+            task = await _put(network, "hello", network.lease.number)
+            ended = await wait_for_end(network.service("desk"), task, Call())
+            assert ended.status.state is TaskState.COMPLETED
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+async def test_nothing_passes_what_its_process_does_not_know_that_it_has(
+    postgres: Cluster, tmp_path: Path, claimed: bool
+) -> None:
+    """Ours: fault F11: what comes after it in its dialogue waits, whether it was accepted or claimed."""
+    gate = Gate()
+    gate.open()
+    with fail_after(60):
+        async with _process(postgres.new_store(), tmp_path, kinds=gate.kinds, lease=60) as network:
+            first = await _put(network, "first", network.lease.number)
+            if claimed:
+                second = await _put(network, "second", 0)
+            else:
+                second = await _sent(network, "desk", _request("second", context_id="talk"))
+            for task in (first, second):
+                ended = await wait_for_end(network.service("desk"), task, Call())
+                assert ended.status.state is TaskState.COMPLETED
+    assert gate.seen == ["begin first", "end first", "begin second", "end second"]
 
 
 async def test_processes_are_listed_and_maintenance_waits_for_them(
