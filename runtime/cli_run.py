@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import anyio
 from anyio import TASK_STATUS_IGNORED, create_task_group, open_signal_receiver, sleep
 from anyio.abc import TaskGroup, TaskStatus
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
@@ -30,6 +31,7 @@ from .chosen import Chosen, choose
 from .cli_models import ensure_weights
 from .exits import Exit
 from .inputs import input_files
+from .model_starts import ServerStarts, shown_starts
 from .network import Network
 from .opening import open_network
 from .report import Outcome, RunReport, render, standard_report
@@ -155,9 +157,11 @@ class _Run:
         status: int = Exit.INTERRUPTED
         async with running(self.screen, self.chosen) as network, create_task_group() as tasks:
             await tasks.start(self.interrupts.listen, network, tasks.cancel_scope)
+            starts = ServerStarts(self.screen, network.models)
             if self.screen.live:
                 tasks.start_soon(self._follow, network)
-            async with self._drawing(tasks):
+                tasks.start_soon(starts.follow)
+            async with self._drawing(tasks, starts):
                 ids = await self._give(network)
                 await self._idle(network)
             if not self.interrupts.came:
@@ -245,7 +249,7 @@ class _Run:
             self.board.take(event)
 
     @asynccontextmanager
-    async def _drawing(self, tasks: TaskGroup) -> AsyncIterator[None]:
+    async def _drawing(self, tasks: TaskGroup, starts: ServerStarts) -> AsyncIterator[None]:
         """Draw the board on stderr while the block runs, at a terminal."""
         if not self.screen.live:
             yield
@@ -256,7 +260,8 @@ class _Run:
             async def draw() -> None:
                 with scope:
                     while True:
-                        live.update(self.board.draw(monotonic() - self.started), refresh=True)
+                        board = self.board.draw(monotonic() - self.started)
+                        live.update(Group(board, starts.draw()), refresh=True)
                         await sleep(1 / _DRAWS_PER_SECOND)
 
             tasks.start_soon(draw)
@@ -283,7 +288,8 @@ def ask_agent(
         async with running(screen, chosen) as network, create_task_group() as tasks:
             interrupts = Interrupts(screen)
             await tasks.start(interrupts.listen, network, tasks.cancel_scope)
-            task = await network.ask(agent, content, context_id=context, within=within)
+            async with shown_starts(screen, network.models):
+                task = await network.ask(agent, content, context_id=context, within=within)
             status = _show_task(screen, task)
             tasks.cancel_scope.cancel()
             return status
@@ -297,8 +303,9 @@ async def answer_here(screen: Screen, chosen: Chosen, task_id: str, text: str) -
     async with running(screen, chosen) as network, create_task_group() as tasks:
         interrupts = Interrupts(screen)
         await tasks.start(interrupts.listen, network, tasks.cancel_scope)
-        task = await network.answer(task_id, text)
-        await network.idle()
+        async with shown_starts(screen, network.models):
+            task = await network.answer(task_id, text)
+            await network.idle()
         status = _show_task(screen, await network.task(task.id))
         left = await _waiting(network)
         tasks.cancel_scope.cancel()

@@ -15,6 +15,8 @@ from .chosen import choose
 from .cli_run import Interrupts, has_uvloop, running
 from .exits import Exit
 from .heap import settle_heap
+from .model_starts import shown_starts
+from .network import Network
 from .opening import hosted_pools
 from .replica import open_replica
 from .screen import Screen
@@ -62,6 +64,9 @@ def serve_network(
                     screen.out.print(Text(f"  {address}"))
                 if signer is not None:
                     screen.out.print(Text(f"cards are signed by {signer.thumbprint}"))
+            if isinstance(network, Network):
+                async with shown_starts(screen, network.models) as over:
+                    await over.wait()
 
     anyio.run(work, backend_options={"use_uvloop": has_uvloop()})
     return Exit.DONE

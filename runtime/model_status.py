@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import time
 
 import anyio
 import anyio.to_thread
@@ -20,6 +21,7 @@ from .manifest_models import OpenAIModel as OpenAIEntry
 from .manifest_models import VllmModel
 from .model_servers import advice_of, server_states
 from .probes import probe_all
+from .screen import duration
 
 _SAMPLE_SECONDS = 1.0
 
@@ -108,9 +110,12 @@ async def _report(state: ServerState | None) -> ModelReport:
             return ModelReport("ok", ModelHealth(True, detail=detail), state)
         detail = f"its server runs and does not answer ({detail}); its log is {state.log}"
         return ModelReport("error", ModelHealth(False, detail=detail), state)
-    said = f": {state.said}" if state.said else ""
-    advice = f"; {advice_of(state)}" if told == "down" else ""
-    return ModelReport(told, ModelHealth(False, detail=f"{told}{said}{advice}"), state)
+    if told in ("starting", "restarting"):
+        told += f" for {duration(max(0.0, time() - state.since))}"
+    words = state.phase or state.said
+    said = f": {words}" if words else ""
+    advice = f"; {advice_of(state)}" if state.state == "down" else ""
+    return ModelReport(state.state, ModelHealth(False, detail=f"{told}{said}{advice}"), state)
 
 
 async def _measure(urls: Sequence[str], key: str | None) -> tuple[ServerReport, ...]:

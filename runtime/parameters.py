@@ -27,6 +27,11 @@ class WithParameters:
         self._parameters = dict(parameters)
 
     @property
+    def inner(self) -> ChatModel:
+        """The model that is asked."""
+        return self._inner
+
+    @property
     def info(self) -> ModelInfo:
         return self._inner.info
 

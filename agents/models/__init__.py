@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         TokenLogprob,
     )
     from .recorder import RecordedModel
-    from .server_log import advice_for
+    from .server_log import advice_for, log_tail
     from .server_metrics import ServerMetrics, read_server_metrics
     from .tiers import covers, require_tier
 
@@ -71,6 +71,7 @@ _MODULE_OF = {
     "TokenLogprob": "ports",
     "advice_for": "server_log",
     "covers": "tiers",
+    "log_tail": "server_log",
     "open_embedded_model": "embedded",
     "open_managed_server": "managed",
     "read_server_metrics": "server_metrics",
@@ -108,6 +109,7 @@ __all__ = [
     "TokenLogprob",
     "advice_for",
     "covers",
+    "log_tail",
     "open_embedded_model",
     "open_managed_server",
     "read_server_metrics",

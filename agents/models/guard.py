@@ -18,7 +18,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 _LOG_BYTES = 8_000_000
 _POLL_SECONDS = 0.05
@@ -49,7 +49,9 @@ def main() -> int:
         return 127
     _say({"pid": child.pid})
     assert child.stdout is not None
-    log = threading.Thread(target=_keep, args=(child.stdout, Path(settings["log"])), daemon=True)
+    log = threading.Thread(
+        target=_keep, args=(child.stdout.fileno(), Path(settings["log"])), daemon=True
+    )
     log.start()
     wanted = threading.Event()
     threading.Thread(target=_listen, args=(wanted,), daemon=True).start()
@@ -80,17 +82,18 @@ def _listen(wanted: threading.Event) -> None:
     wanted.set()
 
 
-def _keep(output: IO[bytes], path: Path) -> None:
+def _keep(output: int, path: Path) -> None:
     """Write what the server says to `path`; the part before the last 8 MB goes to `path`.1, once."""
     file = path.open("ab")
-    for line in iter(output.readline, b""):
+    # Not by lines: a progress bar has none until it is full.
+    while words := os.read(output, 65_536):
         # A full disk must not stop the server.
         with suppress(OSError):
-            if file.tell() + len(line) > _LOG_BYTES:
+            if file.tell() + len(words) > _LOG_BYTES:
                 file.close()
                 path.replace(path.with_name(path.name + ".1"))
                 file = path.open("ab")
-            file.write(line)
+            file.write(words)
             file.flush()
     file.close()
 

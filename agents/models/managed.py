@@ -42,14 +42,14 @@ from .ports import (
     ScoreRequest,
     Tier,
 )
-from .server_log import last_words, why_it_ended
+from .server_log import start_phase, why_it_ended
 
 _log = logging.getLogger(__name__)
 _GUARD = Path(__file__).with_name("guard.py")
 _HOST = "127.0.0.1"
 _POLL_SECONDS = 0.25
 _WATCH_SECONDS = 5.0
-_TELL_SECONDS = 10.0
+_TELL_SECONDS = 1.0
 _DYING_SECONDS = 1.0
 _R = TypeVar("_R")
 
@@ -82,7 +82,8 @@ class ServerState:
     """What is told of a server to others on this machine; never its key.
 
     state: starting, running, restarting, down or stopped. since: seconds since the
-    epoch. said: why it is down, or what its log said last while it starts.
+    epoch. said: why it ended last, when it is down or started again. phase: what it
+    does while it starts.
     """
 
     model: str
@@ -93,6 +94,7 @@ class ServerState:
     since: float = field(default_factory=time)
     restarts: int = 0
     said: str = ""
+    phase: str = ""
     log: str = ""
 
 
@@ -112,6 +114,11 @@ class ManagedServer:
         self._state_file = state_file
         self._changed = anyio.Event()
         self._restarts: deque[float] = deque()
+
+    @property
+    def change(self) -> anyio.Event:
+        """The next change of `state`; take it first, then look, and none is missed."""
+        return self._changed
 
     async def running(self, after: int = 0) -> int:
         """Wait until it runs, in a life later than `after`; the number of that life.
@@ -141,16 +148,17 @@ class ManagedServer:
                 while self._restarts[0] <= now - self.command.period:
                     self._restarts.popleft()
                 if len(self._restarts) > self.command.intensity:
-                    await self._tell("down", said=why)
+                    await self._tell("down", said=why, url="", pid=None, phase="")
                     _log.error("the server of model %s stays down: %s", self.name, why)
                     return
                 _log.warning("the server of model %s ended (%s); restarting it", self.name, why)
-                await self._tell("restarting", said=why, restarts=self.state.restarts + 1)
+                restarts = self.state.restarts + 1
+                await self._tell("restarting", said=why, restarts=restarts, phase="")
                 await anyio.sleep(min(5.0, 0.25 * 2.0 ** (len(self._restarts) - 1)))
         finally:
             with anyio.CancelScope(shield=True):
                 if self.state.state != "down":
-                    await self._tell("stopped", said="", url="", pid=None)
+                    await self._tell("stopped", said="", url="", pid=None, phase="")
 
     async def _one_life(self) -> str:
         """Start it and wait for its end; why it ended."""
@@ -172,7 +180,7 @@ class ManagedServer:
             said = json.loads(await guard.stdout.receive())
             if "error" in said:
                 return str(said["error"])
-            await self._tell("starting", url=url, pid=said["pid"], said="")
+            await self._tell("starting", url=url, pid=said["pid"], phase="starting its program")
             ended: list[str] = []
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch, url, ended, tasks.cancel_scope)
@@ -213,7 +221,7 @@ class ManagedServer:
                             if not healthy:
                                 healthy = True
                                 self.era += 1
-                                await self._tell("running", said="")
+                                await self._tell("running", said="", phase="")
                 now = anyio.current_time()
                 if now - heard >= patience:
                     ended.append(
@@ -225,12 +233,11 @@ class ManagedServer:
                     return
                 if not healthy and now - told >= _TELL_SECONDS:
                     told = now
-                    words = await anyio.to_thread.run_sync(last_words, self.command.log)
-                    _log.info(
-                        "the server of model %s is starting, %.0f s: %s",
-                        self.name, now - began, words,
-                    )  # fmt: skip
-                    await self._tell("starting", said=words)
+                    phase = await anyio.to_thread.run_sync(start_phase, self.command.log)
+                    if phase and phase != self.state.phase:
+                        passed = now - began
+                        _log.info("model %s: its server is %s, %.0f s", self.name, phase, passed)
+                        await self._tell("starting", phase=phase)
                 await anyio.sleep(
                     min(_WATCH_SECONDS, self.command.silence / 4) if healthy else _POLL_SECONDS
                 )
@@ -325,7 +332,7 @@ class ManagedModel:
         """Say how the server stands; ask it only when it runs, since a start takes minutes."""
         state = self._server.state
         if state.state != "running":
-            said = f": {state.said}" if state.said else ""
+            said = f": {words}" if (words := state.phase or state.said) else ""
             return ModelHealth(False, detail=f"its server is {state.state}{said}")
         return await (await self._ready(0)).probe()
 

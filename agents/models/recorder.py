@@ -78,6 +78,11 @@ class RecordedModel:
         """The recorded model's name and tiers, unless others were given."""
         return self._info
 
+    @property
+    def inner(self) -> ChatModel | None:
+        """The model that answers what is not recorded."""
+        return self._inner
+
     async def chat(self, request: ChatRequest, context: ModelContext = NO_CONTEXT) -> ChatResult:
         require_tier(self._info, request.duty)
         require_time(self._info.name, context)

@@ -1,6 +1,7 @@
-"""What a model server's log says of its end, and what to do about it; reads only its last part."""
+"""What a model server's log says of its start and of its end; reads only its last part."""
 
 import os
+import re
 from pathlib import Path
 
 _TAIL_BYTES = 64_000
@@ -18,13 +19,41 @@ _ADVICE = (
     ("offlinemodeisenabled", "correct 'model' in the manifest: a folder, or a name on the hub"),
     ("gated repo", "hand on a token of the hub: 'env: [HF_TOKEN]'"),
 )
+# What a line of vLLM's log holds, in small letters, and what it does from then on.
+_PHASES = (
+    ("resolved architecture", "reading the configuration"),
+    ("initializing a v1 llm engine", "starting the engine"),
+    ("starting to load model", "loading the model"),
+    ("checkpoint shards:", "loading weights"),
+    ("loading weights took", "making room for the cache"),
+    ("model loading took", "making room for the cache"),
+    ("dynamo bytecode transform", "compiling"),
+    ("compiling a graph", "compiling"),
+    ("kv cache size:", "warming up"),
+    ("capturing cuda graph", "capturing graphs"),
+    ("init engine (", "opening its port"),
+)
+_PERCENT = re.compile(r"\b(\d{1,3})%")
+# `(EngineCore pid=7) ERROR 12-01 11:54:57 [core.py:133] `, of which every part may be missing.
+_BEFORE = re.compile(r"^(?:\([\w -]+ pid=\d+\) )?(?:[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] )?")
+_LONGEST = 300
 _NO_REASON = ("root cause", "traceback", "engine core initialization failed", "^", 'file "')
 
 
-def last_words(log: Path) -> str:
-    """The last line, short; "" where there is none."""
-    lines = _tail(log)
-    return lines[-1] if lines else ""
+def start_phase(log: Path) -> str:
+    """What a server that starts is doing, with a percentage where it tells one; "" for no sign."""
+    for line in reversed(_tail(log)):
+        small = line.lower()
+        for sign, phase in _PHASES:
+            if sign in small:
+                percent = _PERCENT.search(line)
+                return f"{phase}, {percent[0]}" if percent and phase == "loading weights" else phase
+    return ""
+
+
+def log_tail(log: Path, lines: int) -> list[str]:
+    """The last lines that say something, each cut where it is very long."""
+    return [line[:_LONGEST] for line in _tail(log)[-lines:]]
 
 
 def why_it_ended(log: Path) -> str:
@@ -32,12 +61,12 @@ def why_it_ended(log: Path) -> str:
     lines = _tail(log)
     for line in reversed(lines):
         if any(sign in line.lower() for sign, _ in _ADVICE):
-            return line
+            return _plain(line)
     for line in reversed(lines):
         small = line.lower()
         if "error" in small and not any(sign in small for sign in _NO_REASON):
-            return line
-    return lines[-1] if lines else ""
+            return _plain(line)
+    return _plain(lines[-1]) if lines else ""
 
 
 def advice_for(words: str) -> str:
@@ -55,4 +84,9 @@ def _tail(log: Path) -> list[str]:
         return []
     # Progress bars write over their own line.
     lines = (line.rsplit("\r", 1)[-1].strip() for line in text.split("\n"))
-    return [line[-300:] for line in lines if line]
+    return [line for line in lines if line]
+
+
+def _plain(line: str) -> str:
+    """A line without the process, level, time and place before its words; short."""
+    return (_BEFORE.sub("", line) or line)[:_LONGEST]

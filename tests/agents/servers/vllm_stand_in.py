@@ -4,6 +4,8 @@
 without heeding them, and the key from VLLM_API_KEY. Its own options say what else it does:
 
     --stand-in-seconds S      be ready after S seconds
+    --stand-in-says FILE      say what FILE holds, before it gets ready
+    --stand-in-waits FIFO     be ready when somebody writes into FIFO
     --stand-in-dies WORDS     say WORDS on stderr and exit with 1 instead of getting ready
     --stand-in-deaf           ignore SIGTERM
     --stand-in-child FILE     start a child in a session of its own, and write its id to FILE
@@ -39,6 +41,8 @@ def main() -> None:
     parser.add_argument("--served-model-name")
     parser.add_argument("--lora-modules", nargs="*", default=[])
     parser.add_argument("--stand-in-seconds", type=float, default=0.0)
+    parser.add_argument("--stand-in-says", type=Path)
+    parser.add_argument("--stand-in-waits", type=Path)
     parser.add_argument("--stand-in-dies", default="")
     parser.add_argument("--stand-in-deaf", action="store_true")
     parser.add_argument("--stand-in-child", type=Path)
@@ -54,6 +58,11 @@ def main() -> None:
         child = subprocess.Popen(sleeper, start_new_session=True)
         given.stand_in_child.write_text(str(child.pid))
     print("INFO loading weights", flush=True)  # noqa: T201 - what a server's log is made of
+    if given.stand_in_says:
+        sys.stdout.write(given.stand_in_says.read_text("utf-8"))
+        sys.stdout.flush()
+    if given.stand_in_waits:
+        given.stand_in_waits.read_bytes()
     if given.stand_in_dies:
         sys.exit(given.stand_in_dies)
     time.sleep(given.stand_in_seconds)
