@@ -50,15 +50,18 @@ if TYPE_CHECKING:
         ServerCommand,
         ServerMetrics,
         ServerState,
+        ServerUse,
         Tier,
         TokenLogprob,
         advice_for,
+        innermost,
         log_tail,
         open_embedded_model,
         open_managed_server,
         read_server_metrics,
         read_state,
         require_tier,
+        use_of,
     )
     from .output import result_of
     from .plan import Subtask
@@ -105,6 +108,7 @@ _MODULE_OF = {
     "ServerCommand": "models",
     "ServerMetrics": "models",
     "ServerState": "models",
+    "ServerUse": "models",
     "Subtask": "plan",
     "TaskFailedError": "errors",
     "Tier": "models",
@@ -117,6 +121,7 @@ _MODULE_OF = {
     "Turn": "turn",
     "Worker": "worker",
     "advice_for": "models",
+    "innermost": "models",
     "log_tail": "models",
     "open_embedded_model": "models",
     "open_managed_server": "models",
@@ -125,6 +130,7 @@ _MODULE_OF = {
     "read_state": "models",
     "require_tier": "models",
     "result_of": "output",
+    "use_of": "models",
     "words_of": "layout",
 }
 
@@ -167,6 +173,7 @@ __all__ = [
     "ServerCommand",
     "ServerMetrics",
     "ServerState",
+    "ServerUse",
     "Subtask",
     "TaskFailedError",
     "Tier",
@@ -179,6 +186,7 @@ __all__ = [
     "Turn",
     "Worker",
     "advice_for",
+    "innermost",
     "log_tail",
     "open_embedded_model",
     "open_managed_server",
@@ -187,6 +195,7 @@ __all__ = [
     "read_state",
     "require_tier",
     "result_of",
+    "use_of",
     "words_of",
 ]
 

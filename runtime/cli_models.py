@@ -15,6 +15,8 @@ from .manifest import Manifest, load_manifest
 from .screen import Screen, colored, grid
 
 if TYPE_CHECKING:
+    from repertory.agents import ServerUse
+
     from .model_status import ModelReport
 
 _SMOLLM2, _MINILM = "smollm2-135m-instruct", ("minilm-int8", "minilm-tokenizer")
@@ -93,7 +95,7 @@ def probe_models(path: Path, as_json: bool) -> int:
     if screen.json:
         screen.document({"models": data})
     else:
-        _draw_reports(screen, manifest, reports)
+        draw_reports(screen, manifest, reports)
     well = all(each.is_well for each in reports.values())
     return Exit.DONE if well else Exit.ENVIRONMENT
 
@@ -115,13 +117,15 @@ def _report_data(manifest: Manifest, name: str, report: "ModelReport") -> dict[s
                 "tokens_per_second": each.tokens_per_second,
                 "prompt_tokens_per_second": each.prompt_tokens_per_second,
                 **asdict(each.metrics),
+                "use": None if each.use is None else asdict(each.use),
             }
             for each in report.servers
         ],
     }
 
 
-def _draw_reports(screen: Screen, manifest: Manifest, reports: "Mapping[str, ModelReport]") -> None:
+def draw_reports(screen: Screen, manifest: Manifest, reports: "Mapping[str, ModelReport]") -> None:
+    """Print the models, and below them the servers of which something is known."""
     rows = [
         (
             name,
@@ -138,19 +142,32 @@ def _draw_reports(screen: Screen, manifest: Manifest, reports: "Mapping[str, Mod
         (
             name,
             each.url,
+            _breaker(each.use),
+            _figure(None if each.use is None else each.use.outstanding),
             _figure(each.metrics.running),
             _figure(each.metrics.waiting),
             _figure(each.tokens_per_second),
             _figure(each.prompt_tokens_per_second),
-            _percent(each.metrics.cache_hit_rate),
+            _percent(each.cache_hit_rate),
             _percent(each.metrics.kv_usage),
         )
         for name, report in reports.items()
         for each in report.servers
     ]
     if figures:
-        heads = ("running>", "waiting>", "tokens/s>", "prompt/s>", "prefix hits>", "KV in use>")
+        heads = (
+            *("breaker", "asked>", "running>", "waiting>", "tokens/s>", "prompt/s>"),
+            *("prefix hits>", "KV in use>"),
+        )
         screen.out.print(grid(("model", "server", *heads), figures))
+
+
+def _breaker(use: "ServerUse | None") -> str:
+    """The state of a server's circuit breaker, and why it is not closed."""
+    if use is None or use.breaker == "closed":
+        return "" if use is None else use.breaker
+    rest = f" for {use.rest:.0f} s" if use.rest else ""
+    return f"{use.breaker}{rest}: {use.said}"
 
 
 def _figure(value: float | None) -> str:

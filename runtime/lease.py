@@ -66,10 +66,11 @@ class ProcessInfo:
         """Whether it counts as alive."""
         if self.lease is not None:
             return self.lease > 0
-        return self.host == socket.gethostname() and _runs(self.pid)
+        return self.host == socket.gethostname() and runs(self.pid)
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
+    """Whether a process of this machine is there."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -224,7 +225,7 @@ def _bury(connection: Connection, *, alone: bool) -> None:
     gone = [
         (number,)
         for number, pid, pools in connection.execute(query).fetchall()
-        if (alone and pools != "[]") or not _runs(pid)
+        if (alone and pools != "[]") or not runs(pid)
     ]
     connection.executemany("DELETE FROM process WHERE number=?", gone)
 

@@ -15,7 +15,7 @@ import anyio.to_thread
 from rich.live import Live
 from rich.text import Text
 
-from repertory.agents import ChatModel, ManagedModel, ManagedServer, advice_for, log_tail
+from repertory.agents import ChatModel, ManagedModel, ManagedServer, advice_for, innermost, log_tail
 
 from .screen import Screen, duration
 
@@ -107,8 +107,6 @@ async def shown_starts(
 def _servers(models: Mapping[str, ChatModel]) -> Iterator[tuple[str, ManagedServer]]:
     """Each server once, under the model that has it."""
     for name, outer in models.items():
-        model: object = outer
-        while (inner := getattr(model, "inner", None)) is not None:
-            model = inner
+        model = innermost(outer)
         if isinstance(model, ManagedModel) and model.server.name == name:
             yield name, model.server

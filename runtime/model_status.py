@@ -1,7 +1,7 @@
 """How a network's models stand, and what their servers say of their work; starts none of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from time import time
 
 import anyio
@@ -12,6 +12,7 @@ from repertory.agents import (
     OpenAIModel,
     ServerMetrics,
     ServerState,
+    ServerUse,
     Tier,
     read_server_metrics,
 )
@@ -20,6 +21,7 @@ from .manifest import Manifest
 from .manifest_models import OpenAIModel as OpenAIEntry
 from .manifest_models import VllmModel
 from .model_servers import advice_of, server_states
+from .model_use import read_use
 from .probes import probe_all
 from .screen import duration
 
@@ -30,13 +32,23 @@ _SAMPLE_SECONDS = 1.0
 class ServerReport:
     """One server at one moment.
 
-    tokens_per_second, prompt_tokens_per_second: over the second that was looked at.
+    metrics: what it says of itself, all None when it says nothing. use: what this
+    network asks of it; None when it does not run. tokens_per_second,
+    prompt_tokens_per_second: over the second that was looked at.
     """
 
     url: str
     metrics: ServerMetrics
+    use: ServerUse | None = None
     tokens_per_second: float | None = None
     prompt_tokens_per_second: float | None = None
+
+    @property
+    def cache_hit_rate(self) -> float | None:
+        """By its own figures, or else by the answers that this network got."""
+        if self.metrics.cache_hit_rate is not None or self.use is None:
+            return self.metrics.cache_hit_rate
+        return self.use.cache_hit_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +97,35 @@ async def model_reports(manifest: Manifest) -> dict[str, ModelReport]:
         for name, entry in asked.items():
             if isinstance(entry, OpenAIEntry):
                 tasks.start_soon(measure, name, entry.servers, entry.api_key_env or None)
+    uses = await anyio.to_thread.run_sync(read_use, manifest)
     for name, model in manifest.models.items():
         if isinstance(model, VllmModel) and model.server is not None:
             found[name] = found[model.server]
     return {
-        name: ModelReport(each.state, each.health, each.server, servers.get(name, ()))
+        name: ModelReport(
+            each.state,
+            each.health,
+            each.server,
+            _with_use(servers.get(name, ()), uses.get(name, {})),
+        )
         for name in manifest.models
         for each in (found[name],)
     }
+
+
+def _with_use(
+    servers: Sequence[ServerReport], uses: Mapping[str, ServerUse]
+) -> tuple[ServerReport, ...]:
+    """The servers with what is asked of them, and those that are asked and tell nothing."""
+    told = {each.url for each in servers}
+    return (
+        *(replace(each, use=uses.get(each.url)) for each in servers),
+        *(
+            ServerReport(url, ServerMetrics(), use=use)
+            for url, use in uses.items()
+            if url not in told
+        ),
+    )
 
 
 async def _report(state: ServerState | None) -> ModelReport:
@@ -136,8 +169,10 @@ async def _measure(urls: Sequence[str], key: str | None) -> tuple[ServerReport, 
                 ServerReport(
                     client.address,
                     now,
-                    _rate(before.generated_tokens, now.generated_tokens, seconds),
-                    _rate(before.prompt_tokens, now.prompt_tokens, seconds),
+                    tokens_per_second=_rate(before.generated_tokens, now.generated_tokens, seconds),
+                    prompt_tokens_per_second=_rate(
+                        before.prompt_tokens, now.prompt_tokens, seconds
+                    ),
                 )
             )
     return tuple(reports)

@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from os import getpid
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from repertory.agents import AgentNotFoundError, ChatModel
+from repertory.agents import AgentNotFoundError, ChatModel, use_of
 from repertory.protocol import (
     DEFAULT_TENANT,
     LOCAL_PRINCIPAL,
@@ -48,6 +48,7 @@ from .dead_letters import DeadLetter, dead_letters, require_retryable
 from .errors import NetworkError, did_you_mean, listed
 from .journal import Command, answer_message
 from .lease import WORK
+from .model_use import keep_use
 from .orders import ORDERS, carry_out
 from .patience import send_patiently
 from .record import TaskRecord
@@ -60,9 +61,6 @@ from .supervision import Supervision
 from .suspects import Suspects
 from .tenants import Tenants, counts
 from .tool_server import ToolServer
-
-if TYPE_CHECKING:
-    from repertory.agents import CircuitBreaker
 
 logger = logging.getLogger(__name__)
 
@@ -585,6 +583,7 @@ class Network(Replica):
         group.start_soon(self._attend)
         group.start_soon(self._hear)
         group.start_soon(self.keep_following)
+        group.start_soon(keep_use, self.manifest, self.models)
         for name in self.remote:
             group.start_soon(self._learn_card, name)
         self.telemetry.watch_mailboxes(
@@ -652,9 +651,12 @@ class Network(Replica):
             ("agent", name): host.down for name, host in self.hosts.items() if host.down
         }
         for name, model in self.models.items():
-            breaker: CircuitBreaker | None = getattr(model, "breaker", None)
-            if breaker is not None and breaker.state.value != "closed":
-                standing["model", name] = f"its circuit breaker is {breaker.state.value}"
+            broken = [use for use in use_of(model) if use.breaker != "closed"]
+            if broken:
+                standing["model", name] = "; ".join(
+                    f"the circuit breaker of {use.url} is {use.breaker} ({use.said})"
+                    for use in broken
+                )
         for stop in self.stops:
             if stop.key in self._heeded:
                 standing["stop", stop.key] = self._not_ended(stop)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .recorder import RecordedModel
     from .server_log import advice_for, log_tail
     from .server_metrics import ServerMetrics, read_server_metrics
+    from .server_use import ServerUse, innermost, use_of
     from .tiers import covers, require_tier
 
 _MODULE_OF = {
@@ -67,16 +68,19 @@ _MODULE_OF = {
     "ServerCommand": "managed",
     "ServerMetrics": "server_metrics",
     "ServerState": "managed",
+    "ServerUse": "server_use",
     "Tier": "ports",
     "TokenLogprob": "ports",
     "advice_for": "server_log",
     "covers": "tiers",
+    "innermost": "server_use",
     "log_tail": "server_log",
     "open_embedded_model": "embedded",
     "open_managed_server": "managed",
     "read_server_metrics": "server_metrics",
     "read_state": "managed",
     "require_tier": "tiers",
+    "use_of": "server_use",
 }
 
 __all__ = [
@@ -105,16 +109,19 @@ __all__ = [
     "ServerCommand",
     "ServerMetrics",
     "ServerState",
+    "ServerUse",
     "Tier",
     "TokenLogprob",
     "advice_for",
     "covers",
+    "innermost",
     "log_tail",
     "open_embedded_model",
     "open_managed_server",
     "read_server_metrics",
     "read_state",
     "require_tier",
+    "use_of",
 ]
 
 

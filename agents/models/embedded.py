@@ -43,6 +43,7 @@ from .ports import (
     Tier,
 )
 from .schemas import bounded_schema
+from .server_use import ServerUse
 from .tiers import require_tier
 
 EMBEDDED_MODEL = SMOLLM2
@@ -113,6 +114,11 @@ class EmbeddedModel:
     def process_id(self) -> int | None:
         """The child's, while there is one."""
         return self._child.process.pid if self._child is not None else None
+
+    @property
+    def use(self) -> tuple[ServerUse, ...]:
+        """What is asked of the child, while there is one."""
+        return self._child.model.use if self._child is not None else ()
 
     async def chat(self, request: ChatRequest, context: ModelContext = NO_CONTEXT) -> ChatResult:
         """Go on with a conversation; strings and lists of a schema get an end where they have none."""

@@ -43,6 +43,7 @@ from .ports import (
     Tier,
 )
 from .server_log import start_phase, why_it_ended
+from .server_use import ServerUse
 
 _log = logging.getLogger(__name__)
 _GUARD = Path(__file__).with_name("guard.py")
@@ -311,6 +312,11 @@ class ManagedModel:
     def server(self) -> ManagedServer:
         """The server, for those who show its state."""
         return self._server
+
+    @property
+    def use(self) -> tuple[ServerUse, ...]:
+        """What is asked of the server; nothing before the first question of its present life."""
+        return self._client.use if self._client is not None else ()
 
     async def chat(self, request: ChatRequest, context: ModelContext = NO_CONTEXT) -> ChatResult:
         """Go on with a conversation."""

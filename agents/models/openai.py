@@ -6,6 +6,7 @@ can do in `features`.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -44,6 +45,7 @@ from .ports import (
     Tier,
 )
 from .prompts import few_shot_prompt
+from .server_use import ServerUse
 from .tiers import require_tier
 
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
@@ -131,6 +133,7 @@ class OpenAIModel:
         self._retry = retry
         self._breaker = breaker or CircuitBreaker()
         self._last_failure = ""
+        self._counts: Counter[str] = Counter()
         self._price = price
         self._reuse_prompts = reuse_prompts
         self._client: httpx.AsyncClient | None = None
@@ -153,6 +156,30 @@ class OpenAIModel:
     def breaker(self) -> CircuitBreaker:
         """The breaker, for those who show the model's state."""
         return self._breaker
+
+    @property
+    def outstanding(self) -> int:
+        """How many questions have no answer yet, those that wait for a place included."""
+        return self._counts["outstanding"]
+
+    @property
+    def use(self) -> tuple[ServerUse, ...]:
+        """What this client asks of its server, and what came of it."""
+        counts = self._counts
+        return (
+            ServerUse(
+                self._address.shown,
+                breaker=self._breaker.state.value,
+                outstanding=counts["outstanding"],
+                questions=counts["questions"],
+                failures=counts["failures"],
+                tokens_in=counts["tokens_in"],
+                cached_tokens=counts["cached_tokens"],
+                tokens_out=counts["tokens_out"],
+                said=self._last_failure,
+                rest=self._breaker.seconds_left(),
+            ),
+        )
 
     async def chat(self, request: ChatRequest, context: ModelContext = NO_CONTEXT) -> ChatResult:
         """POST /v1/chat/completions."""
@@ -235,6 +262,14 @@ class OpenAIModel:
 
     async def _ask(self, question: _Question, context: ModelContext) -> ChatResult:
         require_time(self._model, context)
+        self._counts["outstanding"] += 1
+        try:
+            return await self._ask_again(question, context)
+        finally:
+            self._counts["outstanding"] -= 1
+
+    async def _ask_again(self, question: _Question, context: ModelContext) -> ChatResult:
+        """Ask until there is an answer, as often and as long as may be."""
         left = context.seconds_left()
         failure = "all its places were taken"
         try:
@@ -279,14 +314,19 @@ class OpenAIModel:
             self._breaker.succeeded(permit)
             raise
         except _FailedAttempt as error:
+            self._counts["failures"] += 1
             (self._breaker.failed if error.learned else self._breaker.abandoned)(permit)
             raise
         except BaseException:
             # Cancelled, by its caller or by the deadline.
             told = monotonic() - began >= min(_TELLING_SECONDS, self._patience)
+            self._counts["failures"] += told
             (self._breaker.failed if told else self._breaker.abandoned)(permit)
             raise
         self._breaker.succeeded(permit)
+        self._counts["questions"] += 1
+        for name in ("tokens_in", "cached_tokens", "tokens_out"):
+            self._counts[name] += getattr(result, name)
         return result
 
     async def _exchange(self, question: _Question, context: ModelContext) -> ChatResult:

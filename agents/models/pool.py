@@ -22,6 +22,7 @@ from .ports import (
     ModelInfo,
     ScoreRequest,
 )
+from .server_use import ServerUse
 
 _R = TypeVar("_R")
 _CHECK_SECONDS = 5.0
@@ -30,7 +31,6 @@ _CHECK_SECONDS = 5.0
 @dataclass(eq=False, slots=True)
 class _Member:
     model: OpenAIModel
-    outstanding: int = 0
     healthy: bool = True
 
 
@@ -57,6 +57,11 @@ class ModelPool:
     def members(self) -> tuple[OpenAIModel, ...]:
         """The servers, in the order in which they were named."""
         return tuple(member.model for member in self._members)
+
+    @property
+    def use(self) -> tuple[ServerUse, ...]:
+        """What this pool asks of each server, in their order."""
+        return tuple(use for member in self._members for use in member.model.use)
 
     @property
     def healthy(self) -> tuple[bool, ...]:
@@ -115,7 +120,7 @@ class ModelPool:
         while (member := self._next(failures)) is not None:
             try:
                 if self._hedge is None:
-                    return await self._ask_one(member, ask)
+                    return await ask(member.model)
                 return await self._ask_hedged(member, ask, self._hedge, failures)
             except ModelUnavailableError as error:
                 failures[member] = error
@@ -140,17 +145,10 @@ class ModelPool:
             key=lambda member: (
                 member.model.breaker.state is BreakerState.OPEN,
                 not member.healthy,
-                member.outstanding,
+                member.model.outstanding,
             ),
             default=None,
         )
-
-    async def _ask_one(self, member: _Member, ask: Callable[[OpenAIModel], Awaitable[_R]]) -> _R:
-        member.outstanding += 1
-        try:
-            return await ask(member.model)
-        finally:
-            member.outstanding -= 1
 
     async def _ask_hedged(
         self,
@@ -166,7 +164,7 @@ class ModelPool:
 
         async def one(member: _Member) -> None:
             try:
-                answers.append(await self._ask_one(member, ask))
+                answers.append(await ask(member.model))
             except Exception as error:  # noqa: BLE001 — raised below, or the other one answered.
                 errors.append(error)
                 if isinstance(error, ModelUnavailableError):

@@ -1,23 +1,30 @@
 import json
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio import fail_after
+from anyio.lowlevel import checkpoint
 
-from repertory.agents import ManagedModel, ModelPool
+from repertory.agents import ManagedModel, ModelPool, ServerUse
 from repertory.protocol import TaskState
 from repertory.runtime import open_network
 from repertory.runtime.cli import run_cli
+from repertory.runtime.cli_models import draw_reports
 from repertory.runtime.errors import ManifestError
 from repertory.runtime.exits import Exit
 from repertory.runtime.inspection import inspect_manifest
 from repertory.runtime.manifest import parse_manifest
-from repertory.runtime.model_servers import log_file, server_command, state_file
+from repertory.runtime.model_servers import log_file, models_folder, server_command, state_file
 from repertory.runtime.model_status import model_reports
+from repertory.runtime.model_use import read_use
+from repertory.runtime.screen import Screen
+from repertory.runtime.standing import read_standing
 from tests.agents.model_server import MODEL, open_model_server
 
 STAND_IN = Path(__file__).parents[1] / "agents" / "servers" / "vllm_stand_in.py"
@@ -133,6 +140,62 @@ async def test_servers_of_others_tell_their_figures_too(tmp_path: Path) -> None:
             report = (await model_reports(parse_manifest(text, folder=tmp_path)))["large"]
     assert report.state == "ok"
     assert [each.metrics.waiting for each in report.servers] == [7.0, 0.0]
+
+
+async def test_what_a_network_asks_of_each_server_is_told_from_beside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: the breaker, what has no answer yet and the share that a cache saved, of each server."""
+    async with open_model_server("vllm") as one, open_model_server("vllm") as other:
+        one.always = "500"
+        urls = json.dumps([one.url, other.url])
+        manifest = parse_manifest(
+            f"network: desk\nmodels:\n  large: {{engine: openai, model: {MODEL}, tiers: [judge],"
+            f" urls: {urls}, limits: {{failures: 1, rest: 600}}, parameters: {{top_p: 0.5}}}}\n"
+            + REST,
+            folder=tmp_path,
+        )
+        with fail_after(30):
+            async with open_network(manifest) as network, anyio.create_task_group() as tasks:
+                await network.ask("clerk", "hello")
+                other.gate = anyio.Event()
+                tasks.start_soon(network.ask, "clerk", "hello again")
+                uses: dict[str, ServerUse] = {}
+                while not (uses and uses[other.url].outstanding):
+                    uses = (await anyio.to_thread.run_sync(read_use, manifest)).get("large", {})
+                broken, busy = uses[one.url], uses[other.url]
+                assert (broken.breaker, broken.failures, broken.questions) == ("open", 1, 0)
+                assert "HTTP 500" in broken.said
+                assert 0.0 < broken.rest <= 600.0
+                assert (busy.breaker, busy.outstanding, busy.questions) == ("closed", 1, 1)
+                assert busy.tokens_in > 0
+                while not (standing := await read_standing(network.journal.database)):
+                    await checkpoint()
+                ((_, sentence),) = standing.items()
+                assert f"the circuit breaker of {one.url} is open" in sentence
+                reports = await model_reports(manifest)
+                draw_reports(Screen(), manifest, reports)
+                other.gate.set()
+        drawn = capsys.readouterr().out
+        assert "open for " in drawn
+        assert "asked" in drawn
+        assert await anyio.to_thread.run_sync(read_use, manifest) == {}
+
+
+def test_what_a_killed_process_left_is_not_told(tmp_path: Path) -> None:
+    """Ours: figures of a process that is gone, of another version or of nobody are no figures."""
+    manifest = parse_manifest(large(), folder=tmp_path)
+    folder = models_folder(manifest)
+    folder.mkdir(parents=True)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    told = json.dumps({"large": [{"url": "http://h", "outstanding": 3}]})
+    (folder / f"use.{ended.pid}.json").write_text(told)
+    assert read_use(manifest) == {}
+    (folder / f"use.{os.getpid()}.json").write_text('{"large": [{"url": "http://h", "new": 1}]}')
+    assert read_use(manifest) == {}
+    (folder / f"use.{os.getpid()}.json").write_text(told)
+    assert read_use(manifest)["large"]["http://h"].outstanding == 3
 
 
 def test_the_command_says_what_the_manifest_says(
