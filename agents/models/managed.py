@@ -42,7 +42,7 @@ from .ports import (
     ScoreRequest,
     Tier,
 )
-from .server_log import start_phase, why_it_ended
+from .server_log import log_tail, start_phase, why_it_ended
 from .server_use import ServerUse
 
 _log = logging.getLogger(__name__)
@@ -244,8 +244,11 @@ class ManagedServer:
                 )
 
     async def _reason(self, status: int | None) -> str:
-        words = await anyio.to_thread.run_sync(why_it_ended, self.command.log)
-        how = f"killed by signal {status - 128}" if status and status > 128 else f"exit {status}"
+        log, killed = self.command.log, status is not None and status > 128
+        words = await anyio.to_thread.run_sync(why_it_ended, log)
+        if not words and not killed:
+            words = "".join(await anyio.to_thread.run_sync(log_tail, log, 1))
+        how = f"killed by signal {(status or 0) - 128}" if killed else f"exit {status}"
         return f"{how}; its last words: {words}" if words else how
 
     async def _tell(self, state: str, **facts: Any) -> None:

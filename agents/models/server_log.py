@@ -7,8 +7,8 @@ from pathlib import Path
 _TAIL_BYTES = 64_000
 # What a line of vLLM's log holds, in small letters, and what to do about it; the first that fits.
 _ADVICE = (
+    ("is less than desired", "lower '--gpu-memory-utilization', or stop what takes the memory"),
     ("out of memory", "give it less: a smaller model, '--max-model-len', or more GPUs"),
-    ("free memory on device", "lower '--gpu-memory-utilization', or stop what else uses the GPU"),
     ("no available memory for the cache", "raise '--gpu-memory-utilization'"),
     ("kv cache memory", "lower '--max-model-len', or raise '--gpu-memory-utilization'"),
     ("address already in use", "take 'port' out, or stop what listens there"),
@@ -37,6 +37,9 @@ _PERCENT = re.compile(r"\b(\d{1,3})%")
 # `(EngineCore pid=7) ERROR 12-01 11:54:57 [core.py:133] `, of which every part may be missing.
 _BEFORE = re.compile(r"^(?:\([\w -]+ pid=\d+\) )?(?:[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] )?")
 _LONGEST = 300
+_HARMLESS = re.compile(r"^(?:\([\w -]+ pid=\d+\) )?(?:DEBUG|INFO|WARNING)\b")
+# `ValueError: it does not fit`, and not the line that raises it.
+_RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b(?::|$)")
 _NO_REASON = ("root cause", "traceback", "engine core initialization failed", "^", 'file "')
 
 
@@ -57,16 +60,22 @@ def log_tail(log: Path, lines: int) -> list[str]:
 
 
 def why_it_ended(log: Path) -> str:
-    """The line that tells why it ended: one that is known, else the last one that names an error."""
-    lines = _tail(log)
-    for line in reversed(lines):
+    """The line that tells why it ended: one that is known, else the last error; "" for none."""
+    faults = [
+        line
+        for line in _tail(log)
+        if not _HARMLESS.match(line) and not any(sign in line.lower() for sign in _NO_REASON)
+    ]
+    for line in reversed(faults):
         if any(sign in line.lower() for sign, _ in _ADVICE):
             return _plain(line)
-    for line in reversed(lines):
-        small = line.lower()
-        if "error" in small and not any(sign in small for sign in _NO_REASON):
+    for line in reversed(faults):
+        if _RAISED.match(_plain(line).strip()):
             return _plain(line)
-    return _plain(lines[-1]) if lines else ""
+    for line in reversed(faults):
+        if "error" in line.lower():
+            return _plain(line)
+    return ""
 
 
 def advice_for(words: str) -> str:

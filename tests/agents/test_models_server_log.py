@@ -5,6 +5,7 @@ import pytest
 from repertory.agents.models.server_log import advice_for, log_tail, start_phase, why_it_ended
 
 STARTED = Path(__file__).parent / "fixtures" / "vllm_start.log"
+NO_MEMORY = Path(__file__).parent / "fixtures" / "vllm_no_memory.log"
 
 
 def test_the_phases_of_a_real_start_are_told_in_their_order(tmp_path: Path) -> None:
@@ -38,6 +39,12 @@ def test_a_progress_bar_without_an_end_of_line_is_read(tmp_path: Path) -> None:
     assert log_tail(log, 1) == ["Loading safetensors checkpoint shards:  75% Completed | 3/4"]
 
 
+def test_a_warning_that_names_an_error_is_no_reason() -> None:
+    """Spec: vLLM 0.32 warns of `OSError` at every start; a killed server has no last words."""
+    assert "can cause fd limit errors like `OSError" in STARTED.read_text("utf-8")
+    assert why_it_ended(STARTED) == ""
+
+
 def test_a_log_that_is_not_there_says_nothing(tmp_path: Path) -> None:
     """Ours: nobody fails over a log that was not begun."""
     assert start_phase(tmp_path / "none") == ""
@@ -53,6 +60,26 @@ def test_the_reason_is_told_without_what_stands_before_it(tmp_path: Path) -> Non
         "(APIServer pid=6) RuntimeError: Engine core initialization failed. See root cause above.\n"
     )
     assert why_it_ended(log) == "ValueError: it does not fit"
+
+
+def test_the_cause_of_a_real_failure_is_found_below_its_tracebacks() -> None:
+    """Spec: vLLM 0.32's log of a start without enough memory; three processes tell their own end."""
+    why = why_it_ended(NO_MEMORY)
+    assert why.startswith("ValueError: Available memory on node 0 (13.13/17.21 GiB)")
+    assert "--gpu-memory-utilization" in advice_for(why)
+    assert log_tail(NO_MEMORY, 1)[0].startswith("RuntimeError: Engine core initialization failed")
+
+
+@pytest.mark.parametrize(
+    "line", ["ValueError: unheard of", "pydantic_core.ValidationError: 1 error", "KeyError"]
+)
+def test_an_exception_that_nobody_knows_is_told_and_not_the_line_that_raises_it(
+    tmp_path: Path, line: str
+) -> None:
+    """Ours: `raise RuntimeError(` stands last in many a log and says nothing."""
+    log = tmp_path / "vllm.log"
+    log.write_text(f"Traceback (most recent call last):\n{line}\n    raise RuntimeError(\n")
+    assert why_it_ended(log) == line
 
 
 @pytest.mark.parametrize(
