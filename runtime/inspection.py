@@ -163,8 +163,24 @@ def _models(manifest: Manifest) -> Iterator[Told]:
                 )
                 sentence = f"models.{name}: there is no program {program!r}; {advice}"
                 yield "error", (*at, "command"), sentence
+            yield from _places(manifest, name, model)
         if model.engine == "function":
             yield from _callable(manifest, (*at, "function"), model.function)
+
+
+def _places(manifest: Manifest, name: str, model: VllmModel) -> Iterator[Told]:
+    """Folders that are not there; what cannot be one is a name on the hub."""
+    named = [(("model",), model.model), *((("lora", each), at) for each, at in model.lora.items())]
+    for key, place in named:
+        folder = manifest.resolve(place)
+        is_path = place[0] in "./~" or place.count("/") != 1 or folder.parent.is_dir()
+        if "/" in place and is_path and not folder.is_dir():
+            key_name = ".".join(("models", name, *key))
+            sentence = (
+                f"{key_name} names {place!r}, and there is no folder {folder}; correct the path, or"
+                " name a model of the hub as 'owner/name'"
+            )
+            yield "error", ("models", name, *key), sentence
 
 
 def _tools(manifest: Manifest) -> Iterator[Told]:

@@ -207,6 +207,11 @@ def _sentence(detail: "ErrorDetails", at: Location, model: type[BaseModel]) -> s
         return f"{place} is {_shown(given)}; expected {_EXPECTED[kind]}"
     if kind == "string_pattern_mismatch":
         return f"{place} cannot be {_shown(given)}; {_pattern_words(context['pattern'])}"
+    if kind in ("too_short", "too_long"):
+        bound = context.get("min_length", context.get("max_length"))
+        most = "at least" if kind == "too_short" else "at most"
+        count = context["actual_length"] or "no"
+        return f"{place} has {count} entries; expected {most} {bound}"
     told = detail["msg"][:1].lower() + detail["msg"][1:]
     return f"{place} is {_shown(given)}; {told}"
 
@@ -216,6 +221,10 @@ def _pattern_words(pattern: str) -> str:
         return "expected an address that begins with http:// or https://"
     if pattern.startswith("^(worker"):
         return "expected 'worker', 'planner', 'human', or 'module:Class'"
+    if pattern.startswith("^[^-"):
+        return "expected a folder or a name on the hub, on one line, not beginning with '-'"
+    if pattern.startswith("^[A-Za-z_]\\w*$"):
+        return "expected the name of a variable: letters, digits and '_'"
     if ":" in pattern:
         return "expected 'module:name'"
     return "expected letters, digits, '-' and '_', beginning with a letter"

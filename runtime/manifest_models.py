@@ -1,5 +1,6 @@
 """The manifest's `models`: what engines there are, and what each is told."""
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -10,6 +11,15 @@ from repertory.agents import Tier
 
 from .manifest_entry import Count, Entry, Name, Reference, Seconds
 
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
+Place = Annotated[
+    str,
+    Field(
+        min_length=1,
+        pattern=r"^[^-\s][^\r\n\x00]*$",
+        description="A folder, relative to the manifest, or a name on the hub.",
+    ),
+]
 ServerUrl = Annotated[str, Field(pattern=r"^https?://")]
 
 
@@ -114,9 +124,7 @@ class VllmModel(ModelEntry):
     """A model whose vLLM server this network starts, watches and stops, on loopback."""
 
     engine: Literal["vllm"]
-    model: str = Field(
-        min_length=1,
-        pattern=r"^[^-].*$",
+    model: Place = Field(
         description="A folder, relative to the manifest, or a name on the hub; with 'server', one"
         " of its adapters.",
     )
@@ -124,8 +132,10 @@ class VllmModel(ModelEntry):
         default=None,
         description="Another model of engine 'vllm', whose server has this one as an adapter.",
     )
-    tensor_parallel: Count = Field(default=1, description="GPUs that share the model.")
-    lora: dict[Name, str] = Field(
+    tensor_parallel: Annotated[int, Field(ge=1, le=1024, strict=True)] = Field(
+        default=1, description="GPUs that share the model."
+    )
+    lora: dict[Name, Place] = Field(
         default={}, description="Adapters by name: folders, relative to the manifest, or hub names."
     )
     arguments: tuple[str, ...] = Field(
@@ -136,7 +146,7 @@ class VllmModel(ModelEntry):
         min_length=1,
         description="Another executable that is called like 'vllm'; 'python' is ours.",
     )
-    env: tuple[str, ...] = Field(
+    env: tuple[Variable, ...] = Field(
         default=(), description="Environment variables handed on; the server sees no others."
     )
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
@@ -165,6 +175,10 @@ class VllmModel(ModelEntry):
         fault = argument_fault(self.arguments)
         if fault:
             raise ValueError(fault)
+        if self.model in self.lora:
+            raise ValueError(f"has {self.model!r} in 'lora', which is the name of 'model'")
+        if not self.command[0].strip():
+            raise ValueError("has an empty word first in 'command'; name a program")
         return self
 
     @property
@@ -194,6 +208,7 @@ _OURS = {
     "-tp": "use 'tensor_parallel'",
 }
 _CODE = "--trust-remote-code"
+_TWO_WORDS = re.compile(r"--?[\w.-]+[ \t]+\S")
 
 
 def argument_fault(arguments: Sequence[str]) -> str:
@@ -202,6 +217,11 @@ def argument_fault(arguments: Sequence[str]) -> str:
     vLLM takes '_' for '-', a value after '=', and any beginning of an option.
     """
     for word in arguments:
+        if not word.strip():
+            return "has an empty word in 'arguments'; take it out"
+        if _TWO_WORDS.match(word):
+            first, rest = word.split(maxsplit=1)
+            return f"has {word!r} as one word in 'arguments'; write two: {first!r}, {rest!r}"
         if "\x00" in word or "\n" in word:
             return "has a line break or a NUL in 'arguments'"
         plain = word.lower().replace("_", "-")
