@@ -14,6 +14,8 @@ from .tool_process import allowed_environment
 _GPUS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 # vLLM reports its use to its makers unless it is told not to.
 _QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+# Between the words of a JSON answer small models put spaces until their room is used up.
+_COMPACT = '{"backend":"xgrammar","disable_any_whitespace":true}'
 _OTLP = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -62,6 +64,8 @@ def server_command(manifest: Manifest, model: str) -> ServerCommand:
     if not {"--enable-prompt-tokens-details", "--no-enable-prompt-tokens-details"} & given:
         # Without it answers do not say what the prefix cache saved.
         argv.append("--enable-prompt-tokens-details")
+    if not any(word.startswith("--structured-outputs-config") for word in given):
+        argv += ["--structured-outputs-config", _COMPACT]
     return ServerCommand(
         argv=(*argv, *entry.arguments),
         cwd=manifest.folder,

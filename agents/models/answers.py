@@ -16,6 +16,7 @@ from .ports import (
     Tier,
     TokenLogprob,
 )
+from .schemas import grammar_schema
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -32,13 +33,15 @@ def chat_body(model: str, request: ChatRequest, server: ServerFeatures) -> dict[
         **_sampling(request),
     }
     if request.json_schema is not None and "json_schema" in server.features:
-        title = _NOT_IN_A_NAME.sub("_", str(request.json_schema.get("title", "")))[:64]
+        schema = request.json_schema
+        title = _NOT_IN_A_NAME.sub("_", str(schema.get("title", "")))[:64]
         body["response_format"] = {
             "type": "json_schema",
             "json_schema": {
                 "name": title or "answer",
                 "strict": True,
-                "schema": request.json_schema,
+                # Another engine's grammar says other things; what it cannot it tells itself.
+                "schema": grammar_schema(schema) if server.engine == "vllm" else schema,
             },
         }
     if request.top_logprobs and "logprobs" in server.features:

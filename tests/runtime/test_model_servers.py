@@ -45,7 +45,7 @@ def large(more: str = "") -> str:
 async def test_a_network_runs_its_models_server_and_leaves_nothing_of_it(tmp_path: Path) -> None:
     """Ours: the task waits while the server starts; both are gone with the network."""
     manifest = parse_manifest(large(), folder=tmp_path)
-    with fail_after(30):
+    with fail_after(60):
         async with open_network(manifest) as network:
             task = await network.ask("clerk", "hello")
             assert task.status.state is TaskState.COMPLETED
@@ -61,7 +61,7 @@ async def test_a_network_runs_its_models_server_and_leaves_nothing_of_it(tmp_pat
 async def test_a_task_ends_with_the_reason_why_its_models_server_is_down(tmp_path: Path) -> None:
     """Ours: no task is stuck behind a server that does not come up."""
     dies = ", arguments: [--stand-in-dies, CUDA out of memory], intensity: 0"
-    with fail_after(30):
+    with fail_after(60):
         async with open_network(parse_manifest(large(dies), folder=tmp_path)) as network:
             task = await network.ask("clerk", "hello")
     assert task.status.state is TaskState.FAILED
@@ -89,7 +89,7 @@ async def test_what_a_server_does_is_told_to_other_processes(tmp_path: Path) -> 
     manifest = parse_manifest(large(), folder=tmp_path)
     before = (await model_reports(manifest))["large"]
     assert (before.state, before.is_well) == ("stopped", True)
-    with fail_after(30):
+    with fail_after(60):
         async with open_network(manifest) as network:
             await network.ask("clerk", "hello")
             running = (await model_reports(manifest))["large"]
@@ -155,7 +155,7 @@ async def test_what_a_network_asks_of_each_server_is_told_from_beside(
             + REST,
             folder=tmp_path,
         )
-        with fail_after(30):
+        with fail_after(60):
             async with open_network(manifest) as network, anyio.create_task_group() as tasks:
                 await network.ask("clerk", "hello")
                 other.gate = anyio.Event()
@@ -219,6 +219,8 @@ def test_the_command_says_what_the_manifest_says(
         *("--tensor-parallel-size", "2"),
         *("--enable-lora", "--lora-modules", f"clerk={tmp_path / 'adapters'}"),
         *("--scheduling-policy", "priority", "--enable-prompt-tokens-details"),
+        "--structured-outputs-config",
+        '{"backend":"xgrammar","disable_any_whitespace":true}',
         *("--max-model-len", "4096"),
     )
     assert command.environment["HF_TOKEN"] == "handed on"
@@ -240,6 +242,8 @@ def test_the_command_says_what_the_manifest_says(
         ("--api_key=x", "a key is made"),
         ("--config=x.yaml", "refused here"),
         ("-tp=2", "use 'tensor_parallel'"),
+        ("", "empty word"),
+        ("--max-model-len 4096", "write two: '--max-model-len', '4096'"),
         ("--model=other", "use 'model'"),
         ("a\\nb", "line break"),
     ],
@@ -287,6 +291,55 @@ def test_what_does_not_fit_together_is_said_with_its_key(
     text = large().replace("embedder:", more + "embedder:", 1)
     with pytest.raises(ManifestError, match=told):
         parse_manifest(text, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("lora: [a]", "models.large.lora is a list; expected a mapping"),
+        ("lora: {clerk: 3}", "models.large.lora.clerk is 3; expected text"),
+        ("lora: {clerk: ''}", "models.large.lora.clerk is ''"),
+        ("lora: {clerk: --x}", "models.large.lora.clerk cannot be '--x'; expected a folder or"),
+        ("lora: {a=b: x}", "models.large.lora.a=b cannot be 'a=b'; expected letters, digits"),
+        ("lora: {smollm2-135m: x}", "'smollm2-135m' in 'lora', which is the name of 'model'"),
+        ("tensor_parallel: 0", "models.large.tensor_parallel is 0; input should be greater"),
+        ("tensor_parallel: two", "models.large.tensor_parallel is 'two'; expected a whole number"),
+        ("tensor_parallel: true", "models.large.tensor_parallel is True; expected a whole number"),
+        ("tensor_parallel: 99999", "models.large.tensor_parallel is 99999; input should be less"),
+        ("arguments: --max-model-len 5", "models.large.arguments is '--max-model-len 5'; expected"),
+        ("arguments: {a: b}", "models.large.arguments is a mapping; expected a list"),
+        ("arguments: [5]", "models.large.arguments[0] is 5; expected text"),
+        ("env: [A=B]", "models.large.env[0] cannot be 'A=B'; expected the name of a variable"),
+        ("port: 70000", "models.large.port is 70000; input should be less than or equal to 65535"),
+        ("intensity: -1", "models.large.intensity is -1; input should be greater than or equal"),
+        ("start_seconds: soon", "models.large.start_seconds is 'soon'; expected a number"),
+        ("tensorparallel: 2", "models.large has no key 'tensorparallel'; did you mean"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_file_its_key_and_what_may_be_there(
+    tmp_path: Path, given: str, told: str
+) -> None:
+    """Ours: nobody reads our code to correct a manifest."""
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(large(f", {given}"), folder=tmp_path, name="desk.yaml")
+    assert str(caught.value).startswith("desk.yaml:3: ")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [("model: ./weights", "model"), ("model: m, lora: {clerk: adapters/clerk}", "lora.clerk")],
+)
+def test_a_folder_that_is_not_there_is_no_name_on_the_hub(
+    tmp_path: Path, given: str, key: str
+) -> None:
+    """Ours: said before the start, and not by a hub that was asked for a path."""
+    (tmp_path / "adapters").mkdir()
+    text = large().replace("model: smollm2-135m", given, 1)
+    (finding,) = inspect_manifest(parse_manifest(text, folder=tmp_path))
+    assert finding.sentence.startswith(f"models.large.{key} names ")
+    assert "there is no folder" in finding.sentence
+    assert finding.line == 3
 
 
 def test_a_missing_vllm_is_named_with_its_extra(

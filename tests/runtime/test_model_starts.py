@@ -52,7 +52,7 @@ async def test_a_terminal_sees_what_the_server_does_and_for_how_long(
 ) -> None:
     """Ours: a minute without a word looks like a fault."""
     screen = Screen(err=(terminal := Terminal()))
-    with fail_after(30):
+    with fail_after(60):
         text = manifest("--stand-in-waits", str(fifo))
         async with open_network(parse_manifest(text, folder=tmp_path)) as network:
             starts = ServerStarts(screen, network.models)
