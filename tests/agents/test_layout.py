@@ -164,6 +164,23 @@ def test_packs_stand_in_one_order_whatever_their_ranks() -> None:
     assert pack_section([one, two]).index("first") < pack_section([one, two]).index('{"total": 2}')
 
 
+def test_a_conversation_begins_with_what_changes_least() -> None:
+    """Ours: instructions, packs, history, input; a prefix cache meets each as far as it is the same."""
+    history = [user_message("an earlier question"), agent_message("an earlier answer")]
+    turns = opening("the instructions", [_hit("a", how={"result": "r"})], history, "the input")
+    assert [turn.role for turn in turns] == ["system", "user", "user", "assistant", "user"]
+    told = "".join(turn.content for turn in turns)
+    order = (
+        "the instructions",
+        "Experience",
+        "an earlier question",
+        "an earlier answer",
+        "the input",
+    )
+    places = [told.index(words) for words in order]
+    assert places == sorted(places)
+
+
 def test_a_pack_shows_its_verdict_and_only_between_marks_what_it_holds() -> None:
     """Ours: a recalled pack is data, also its WHY."""
     hits = [
