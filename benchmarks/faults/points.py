@@ -13,7 +13,7 @@ from .fault import Bench, Fault, Outcome, doses
 from .ledger import ENDED, Ledger
 from .serving import Served, clerk, kind
 
-_DEATH_SECONDS = 10.0
+_DEATH_SECONDS = 30.0
 _SETTLE = 60.0
 _KILLED = -9
 # What is sent for a point besides plain work.

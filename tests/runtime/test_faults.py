@@ -1,35 +1,99 @@
 """The fault table's harness at a tiny dose: real processes, a ledger outside, and a judge that can say no."""
 
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from benchmarks.faults.fault import Bench, Fault, Outcome, Size
+from benchmarks.faults.fault import Bench, Fault, Outcome, Size, SkippedError
 from benchmarks.faults.kills import out_of_order
 from benchmarks.faults.ledger import Ledger
 from benchmarks.faults.page import row_of, write_row
+from benchmarks.faults.power import Call, Disk, calls_of
 from benchmarks.faults.processes import open_starter
 from benchmarks.faults.run import FAULTS
-from benchmarks.faults.stores import SqliteStore
+from benchmarks.faults.stores import PostgresStore, SqliteStore, Store
+from tests.cluster import Cluster
 
-# Those that cost some seconds and need nothing that a machine may lack.
-_CHEAP = ("F2", "F6", "F7", "F8")
+# Those that cost some seconds.
+_CHEAP = ("F2", "F6", "F7", "F8", "F9r", "F13", "F15")
+_SHARED = ("F11", "F12", "F20")
+
+
+async def _do(names: tuple[str, ...], store: Store, folder: Path) -> None:
+    with open_starter() as starter:
+        for fault in (each for each in FAULTS if each.id in names and store.name in each.stores):
+            (folder / fault.id).mkdir()
+            bench = Bench(
+                folder / fault.id, store, starter, Random(7), fault.doses["tiny"], "tiny", print
+            )
+            with suppress(SkippedError):
+                outcome = await fault.run(bench)
+                assert outcome.wrong == []
+                assert outcome.accepted > 0
 
 
 @pytest.mark.slow
 async def test_a_tiny_dose_of_the_cheap_faults_loses_nothing(tmp_path: Path) -> None:
     """Ours: what `just faults` does at length, so that the harness itself is tested."""
-    with open_starter() as starter:
-        for fault in (each for each in FAULTS if each.id in _CHEAP):
-            folder = tmp_path / fault.id
-            folder.mkdir()
-            bench = Bench(
-                folder, SqliteStore(), starter, Random(7), fault.doses["tiny"], "tiny", print
-            )
-            outcome = await fault.run(bench)
-            assert outcome.wrong == []
-            assert outcome.accepted > 0
+    await _do(_CHEAP, SqliteStore(), tmp_path)
+
+
+@pytest.mark.slow
+async def test_a_tiny_dose_over_a_server_loses_nothing(postgres: Cluster, tmp_path: Path) -> None:
+    """Ours: cuts, sleeping workers and killed backends, of a server with `fsync` off."""
+    await _do(_SHARED, PostgresStore(postgres), tmp_path)
+
+
+def test_a_log_of_system_calls_is_read_also_where_threads_interrupt_each_other(
+    tmp_path: Path,
+) -> None:
+    """Ours: a sync covers what had been written when it began, and is over when it has ended."""
+    log, path = tmp_path / "log", "".join(f"\\x{byte:02x}" for byte in b"/s/a")
+    log.write_text(
+        f'7  10.000000 pwrite64(4<{path}>, "\\x61\\x62", 2, 0) = 2 <0.000010>\n'
+        f"8  10.100000 fdatasync(4<{path}> <unfinished ...>\n"
+        f'7  10.200000 pwrite64(4<{path}>, "\\x63", 1, 2) = 1 <0.000010>\n'
+        "8  10.300000 <... fdatasync resumed>) = 0 <0.200000>\n"
+        f"7  10.400000 fdatasync(4<{path}>) = -1 EIO (Input/output error) <0.000010>\n"
+        "7  10.500000 +++ killed by SIGKILL +++\n"
+    )
+    calls = calls_of(log)
+    assert [(call.name, call.result) for call in calls] == [
+        ("pwrite64", 2),
+        ("pwrite64", 1),
+        ("fdatasync", 0),
+        ("fdatasync", -1),
+    ]
+    disk = Disk()
+    for call in calls:
+        disk.take(call)
+    state = disk.files[Path("/s/a")]
+    assert state.found(None) == b"ab"
+    assert {state.found(Random(seed)) for seed in range(9)} == {b"ab", b"abc"}
+
+
+def test_a_power_cut_takes_what_was_not_synced_and_may_bring_back_what_was_removed(
+    tmp_path: Path,
+) -> None:
+    """Ours: of a file that was removed everything is found until its folder is synced."""
+
+    def call(name: str, arguments: str, at: float) -> Call:
+        return Call(name, arguments, 0 if name != "pwrite64" else 2, at, at + 0.5)
+
+    disk = Disk()
+    disk.take(call("pwrite64", '4</s/a>, "\\x61\\x62", 2, 0', 1))
+    disk.lay_out(Path("/s"), tmp_path / "one", None)
+    assert not (tmp_path / "one" / "a").exists()
+    disk.take(call("fdatasync", "4</s/a>", 2))
+    disk.take(call("ftruncate", "4</s/a>, 1", 3))
+    disk.take(call("unlink", '"\\x2f\\x73\\x2f\\x61"', 4))
+    disk.lay_out(Path("/s"), tmp_path / "two", None)
+    assert (tmp_path / "two" / "a").read_bytes() == b"ab"
+    disk.take(call("fsync", "5</s>", 5))
+    disk.lay_out(Path("/s"), tmp_path / "three", None)
+    assert not (tmp_path / "three" / "a").exists()
 
 
 def _ledger(folder: Path, *effects: tuple[str, str], accepted: tuple[str, ...] = ("t0",)) -> Ledger:
