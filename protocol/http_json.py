@@ -36,7 +36,7 @@ from .webhooks import Webhooks
 
 _KIND: Final = b"application/a2a+json"
 
-# A2A 1.0, section 5.4, as a2a-sdk 1.3.0 has it; the last nine reasons are ours.
+# A2A 1.0, section 5.4, as a2a-sdk 1.3.0 has it; the last ten reasons are ours.
 STATUSES: Final[Mapping[str, tuple[int, str]]] = {
     "TASK_NOT_FOUND": (404, "NOT_FOUND"),
     "TASK_NOT_CANCELABLE": (400, "FAILED_PRECONDITION"),
@@ -55,6 +55,7 @@ STATUSES: Final[Mapping[str, tuple[int, str]]] = {
     "NETWORK_CLOSED": (503, "UNAVAILABLE"),
     "STOPPED": (503, "UNAVAILABLE"),
     "STORE_FULL": (507, "RESOURCE_EXHAUSTED"),
+    "STORE_AWAY": (503, "UNAVAILABLE"),
     "UNAUTHENTICATED": (401, "UNAUTHENTICATED"),
     "PERMISSION_DENIED": (403, "PERMISSION_DENIED"),
 }

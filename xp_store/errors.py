@@ -4,6 +4,7 @@ RepertoryError
 └── StoreError                 the store refused; nothing was written
     ├── StoreVersionError      a newer version of Repertory wrote the store
     ├── StoreFullError         retryable      its disk is full or fails; it takes writes again by itself
+    ├── StoreAwayError         retryable      its server does not answer, or broke off
     ├── StoreOwnedError        another process owns the store or its index
     ├── PackNotFoundError      (LookupError)
     ├── DraftInvalidError      (ValueError)   too large, or citing what it does not hold
@@ -41,6 +42,16 @@ class StoreFullError(StoreError):
 
     retryable = True
     reason = "STORE_FULL"
+
+
+class StoreAwayError(StoreError):
+    """The store's server cannot be reached, or broke off: whether a write was kept may be unknown.
+
+    The same message sent again is the same task, so nothing is lost by trying again.
+    """
+
+    retryable = True
+    reason = "STORE_AWAY"
 
 
 class StoreOwnedError(StoreError):

@@ -24,7 +24,7 @@ from sqlalchemy import MetaData
 
 from .connection import Connection, Cursor, Dialect, Engine
 from .database import Database, Durability, Job, Reader
-from .errors import StoreError, StoreFullError
+from .errors import StoreAwayError, StoreError, StoreFullError
 from .postgres_schema import schema_of
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def _adapt(raw: "psycopg.Connection[Any]") -> None:
 
 def _unreachable(error: Exception, name: str) -> StoreError:
     told = " ".join(str(error).split())
-    return StoreError(
+    return StoreAwayError(
         f"the store {name} cannot be opened ({told}): start the server, or correct the URL; a"
         " password may stand in PGPASSWORD or in the file that PGPASSFILE names",
         path=name,
@@ -454,9 +454,9 @@ class PostgresDatabase(Database):
 
     def _unknown(self, error: BaseException) -> StoreError:
         told = " ".join(str(error).split())
-        return StoreError(
+        return StoreAwayError(
             f"the store {self.name} broke off at the commit ({told}) and does not answer since:"
-            " whether it was written is unknown; look before you try again",
+            " whether it was written is unknown; the same message sent again is the same task",
             path=self.name,
         )
 
@@ -496,8 +496,14 @@ def refused(error: BaseException, name: str) -> StoreError:
     """Our own words for the server's error; values and URLs stay out of it."""
     diagnosis = getattr(error, "diag", None)
     told = getattr(diagnosis, "message_primary", None) or " ".join(str(error).split())
-    # Class 53, insufficient resources: 53100 is a full disk; 58030 is an I/O error.
-    kind = StoreFullError if getattr(error, "sqlstate", "") in ("53100", "58030") else StoreError
+    state = getattr(error, "sqlstate", "") or ""
+    kind = StoreError
+    if state in ("53100", "58030"):
+        # Class 53, insufficient resources: 53100 is a full disk; 58030 is an I/O error.
+        kind = StoreFullError
+    elif isinstance(error, _LostError) or state[:2] == "08" or state[:3] == "57P":
+        # The connection broke, or the server is stopping or starting.
+        kind = StoreAwayError
     return kind(f"the store {name} refused: {told}; nothing was written", path=name)
 
 

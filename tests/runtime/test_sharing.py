@@ -7,8 +7,10 @@ own lease and its own memory, and they meet in the database alone.
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio import fail_after
 
@@ -27,12 +29,13 @@ from repertory.protocol import (
     user_message,
     wait_for_end,
 )
+from repertory.protocol.http_json import STATUSES
 from repertory.runtime import InputError, Network, open_network, parse_manifest
 from repertory.runtime.journal import open_journal
 from repertory.runtime.lease import processes_of
 from repertory.runtime.record import TaskRecord
-from repertory.xp_store import StoreOwnedError
-from tests.cluster import Cluster
+from repertory.xp_store import StoreAwayError, StoreOwnedError
+from tests.cluster import Cluster, binaries
 
 MANIFEST = """
 network: firm
@@ -347,6 +350,37 @@ async def test_nothing_passes_what_its_process_does_not_know_that_it_has(
                 ended = await wait_for_end(network.service("desk"), task, Call())
                 assert ended.status.state is TaskState.COMPLETED
     assert gate.seen == ["begin first", "end first", "begin second", "end second"]
+
+
+@pytest.mark.slow
+async def test_a_server_that_is_away_is_said_to_be_and_accepts_again(
+    tmp_path: Path,
+) -> None:
+    """Ours: fault F20 at length: the same message, sent again when the server is back, is one task."""
+    found = binaries()
+    if found is None:
+        pytest.skip("there is no PostgreSQL; Debian's package is `postgresql`")
+    # A socket's path may have 107 bytes, and another user must reach its folder.
+    with TemporaryDirectory(prefix="away-", dir="/tmp") as folder:
+        cluster = Cluster(Path(folder), found)
+        await anyio.to_thread.run_sync(cluster.start)
+        try:
+            with fail_after(120):
+                async with _process(cluster.url("postgres"), tmp_path, lease=60) as network:
+                    await network.ask("clerk", "hello")
+                    await anyio.to_thread.run_sync(cluster.stop)
+                    request = _request("again")
+                    with pytest.raises(StoreAwayError) as away:
+                        await _sent(network, "clerk", request)
+                    assert away.value.retryable
+                    assert STATUSES[away.value.reason] == (503, "UNAVAILABLE")
+                    await anyio.to_thread.run_sync(cluster.start)
+                    first = await _sent(network, "clerk", request)
+                    assert (await _sent(network, "clerk", request)).id == first.id
+                    ended = await wait_for_end(network.service("clerk"), first, Call())
+                    assert ended.status.state is TaskState.COMPLETED
+        finally:
+            await anyio.to_thread.run_sync(cluster.stop)
 
 
 async def test_processes_are_listed_and_maintenance_waits_for_them(
