@@ -96,8 +96,6 @@ def _delete(connection: Connection, tasks: frozenset[str]) -> list[str]:
 
 
 def _delete_spans(connection: Connection, tasks: Sequence[str]) -> None:
-    if not connection.dialect.has_table(connection, "span"):
-        return
     marks = ", ".join("?" * len(tasks))
     # A trace is one message given to the network, with all that it caused.
     connection.execute(

@@ -6,15 +6,12 @@ process that another has taken the task from changes nothing. What runs a task i
 """
 
 import asyncio
-import fcntl
-import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from time import sleep, time
-from typing import TYPE_CHECKING, Any, TextIO
+from time import time
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import orjson
@@ -36,10 +33,11 @@ from repertory.xp_store import (
     Database,
     StoreError,
     StoreFullError,
-    StoreOwnedError,
     crash_point,
+    in_use,
     is_postgres,
     open_database,
+    own_file,
     owner_in,
     prepared_insert,
     shown_url,
@@ -48,7 +46,7 @@ from repertory.xp_store import (
 
 from .lease import LOGS, WORK, Lease, runners
 from .record import QUESTION_KEY, TaskRecord, park_of, text_of
-from .tables import CommandRow, EventRow, JournalTable, StepRow, TaskRow
+from .tables import JOURNAL, CommandRow, EventRow, StepRow, TaskRow
 
 if TYPE_CHECKING:
     from repertory.xp_store import PostgresOwner
@@ -59,10 +57,6 @@ _MOST_MARKS = 500
 # Events of one task that may wait to be written with what follows them.
 _MOST_HELD = 64
 _OWNER = "journal"
-# Seconds between the tries to own a journal; on a worker thread.
-_LOCK_PAUSES = (0.02, 0.05, 0.1)
-
-
 _INSERT_TASK, _TASK_COLUMNS = prepared_insert(TaskRow)
 _INSERT_TASK += " ON CONFLICT DO NOTHING"
 _INSERT_EVENT, _ = prepared_insert(EventRow)
@@ -729,8 +723,13 @@ def question_of(record: TaskRecord) -> dict[str, Any] | None:
 
 @asynccontextmanager
 async def open_journal(database: Database) -> AsyncIterator[Journal]:
-    """A journal in `database`, its tables created where they are missing."""
-    await database.ensure(JournalTable.metadata)
+    """A journal in `database`, its tables brought to this version's.
+
+    Raises:
+        StoreVersionError: A newer version wrote the store.
+        StoreOwnedError: An older version runs on it, and it must be upgraded.
+    """
+    await database.upgrade(JOURNAL)
     yield Journal(database)
 
 
@@ -749,7 +748,7 @@ async def owned(url: str) -> AsyncIterator[None]:
         try:
             async with open_database(url) as database, open_journal(database):
                 for each in await runners(database):
-                    raise _in_use(shown_url(url), f"{each.pid} on {each.host}")
+                    raise in_use(shown_url(url), f"{each.pid} on {each.host}")
             yield
         finally:
             owner.close()
@@ -758,7 +757,7 @@ async def owned(url: str) -> AsyncIterator[None]:
     if path == ":memory:":
         yield
         return
-    file = await anyio.to_thread.run_sync(_lock, path)
+    file = await anyio.to_thread.run_sync(own_file, path)
     try:
         yield
     finally:
@@ -769,48 +768,8 @@ def _own_server(url: str) -> "PostgresOwner":
     owner = owner_in(url, _OWNER)
     if not owner.owned:
         owner.close()
-        raise _in_use(shown_url(url), owner.pid)
+        raise in_use(shown_url(url), owner.pid)
     return owner
-
-
-def _in_use(store: str, pid: int | str | None) -> StoreOwnedError:
-    return StoreOwnedError(
-        f"the store {store} is in use by process {pid or 'unknown'}: wait for it to end, stop it,"
-        " or name another store; `repertory answer`, `cancel`, `tasks`, `watch` and `trace` work"
-        " beside it",
-        path=store,
-        pid=pid,
-    )
-
-
-def _lock(path: str) -> TextIO:
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        file = Path(path + ".lock").open("a+")  # noqa: SIM115  # held until `owned` ends
-    except OSError as error:
-        raise StoreError(
-            f"the store {path} cannot be opened ({error.strerror}): make its folder writable, or"
-            " name another store",
-            path=path,
-        ) from error
-    for pause in (*_LOCK_PAUSES, None):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            # Whoever only looks (`owner_of`) holds it for a moment.
-            if pause is not None:
-                sleep(pause)
-    else:
-        file.seek(0)
-        pid = file.read().strip()
-        file.close()
-        raise _in_use(path, pid)
-    file.seek(0)
-    file.truncate()
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
 
 
 async def post_command(url: str, kind: str, task_id: str, body: str) -> int:

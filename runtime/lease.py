@@ -7,13 +7,11 @@ by the database's clock, so that no machine's own matters, and measures by its o
 monotonic clock how long it may count on it. Which tasks it takes is `claims`'.
 """
 
-import fcntl
 import logging
 import os
 import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic, time
 from typing import Any, Final
 
@@ -21,7 +19,7 @@ import anyio
 import anyio.to_thread
 import orjson
 
-from repertory.xp_store import Connection, Database, StoreError, sqlite_path
+from repertory.xp_store import Connection, Database, StoreError, owner_of_file, sqlite_path
 
 _log = logging.getLogger(__name__)
 WORK: Final = "work"
@@ -232,17 +230,7 @@ def _bury(connection: Connection, *, alone: bool) -> None:
 
 def owner_of(url: str) -> int | None:
     """The pid of the process that owns a journal in a file now, or None; blocking."""
-    lock = Path(sqlite_path(url) + ".lock")
-    if not lock.exists():
-        return None
-    with lock.open("r+") as file:
-        try:
-            # Shared, so that two who look do not take each other for the owner.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(file.read() or 0)
-        fcntl.flock(file, fcntl.LOCK_UN)
-        return None
+    return owner_of_file(sqlite_path(url))
 
 
 async def runners(database: Database) -> list[ProcessInfo]:

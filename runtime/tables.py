@@ -1,14 +1,29 @@
-"""The journal's tables: tasks, their event log, their steps, and the processes that share them.
+"""The journal's tables: tasks, their event log, their steps, spans, and who shares them.
 
 SQLModel is the schema and the query language; the hot path prepares its
-statements from these tables once (see `journal`). Bodies are JSON text.
+statements from these tables once (see `journal`). Bodies are JSON text. A change here
+needs a revision: docs/design.md, Revisions.
 """
 
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Final
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Column, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
+
+from repertory.xp_store import Schema
+
+from .revisions import HEAD
+
+JOURNAL: Final = Schema(
+    name="journal",
+    folder=Path(__file__).parent / "revisions",
+    head=HEAD,
+    table="journal_version",
+    oldest="task",
+)
+"""The journal's tables, and how a store comes to them."""
 
 
 class JournalTable(SQLModel, registry=registry()):
@@ -280,3 +295,35 @@ class WebhookRow(JournalTable, table=True):
     done: int = Field(index=True)
     version: str
     owner: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+
+
+def _text() -> Any:
+    return Field(sa_column=Column(Text, nullable=False))
+
+
+class SpanTable(JournalTable, table=True):
+    """Spans as `spans` keeps them: ids in lowercase hex, times in epoch nanoseconds."""
+
+    __tablename__: ClassVar[Any] = "span"
+    __table_args__ = (
+        UniqueConstraint("trace_id", "span_id"),
+        Index("span_by_parent", "trace_id", "parent_id"),
+        Index(
+            "span_by_task",
+            "task_id",
+            sqlite_where=text("task_id != ''"),
+            postgresql_where=text("task_id != ''"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    trace_id: str = _text()
+    span_id: str = _text()
+    parent_id: str = _text()
+    name: str = _text()
+    kind: str = _text()
+    start_ns: int
+    end_ns: int | None
+    status: str = _text()
+    attributes: str = _text()
+    task_id: str = _text()

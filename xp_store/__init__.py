@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .lineage import Selector
     from .mutants import PANEL, Mutant, mutants_of
     from .offices import Meant, Offices
+    from .ownership import in_use, own_file, owner_of_file
     from .postgres_engine import PostgresOwner
     from .rebuild import rebuilt_digest, store_digest
     from .recheck import Rechecked, check_again
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from .residue import Traces, files_of, scan, texts_in, traces_of
     from .reuse import Reuse, Share
     from .rights import Decision, Request, allowed_keys, inherit, permits
+    from .schema import EXPERIENCE, UNVERSIONED, Schema, refuse_newer, revision_of
     from .server import PARTS, candidate_data, experience_server, hit_data, pack_data
     from .store import PackStore, open_pack_store, open_store
     from .tables import Admission, ChangeRow, Check, CheckVerdict, Edge, LedgerEntry, Pack, Step
@@ -105,6 +107,7 @@ _MODULE_OF = {
     "Dialect": "connection",
     "DraftInvalidError": "errors",
     "Durability": "database",
+    "EXPERIENCE": "schema",
     "Edge": "tables",
     "Embedder": "embedder",
     "Exported": "bundle",
@@ -159,6 +162,7 @@ _MODULE_OF = {
     "RightsError": "errors",
     "Rule": "redaction",
     "SMOLLM2": "weights",
+    "Schema": "schema",
     "Selector": "lineage",
     "Share": "reuse",
     "Step": "tables",
@@ -172,6 +176,7 @@ _MODULE_OF = {
     "Traces": "residue",
     "Trial": "gates",
     "TrustRule": "trust",
+    "UNVERSIONED": "schema",
     "VectorIndex": "index",
     "Verdict": "checks",
     "WEIGHTS": "weights",
@@ -196,6 +201,7 @@ _MODULE_OF = {
     "find_weights": "weights",
     "hit_data": "server",
     "import_packs": "transfer",
+    "in_use": "ownership",
     "inherit": "rights",
     "install_weights": "weights",
     "is_postgres": "urls",
@@ -206,7 +212,9 @@ _MODULE_OF = {
     "open_database": "engines",
     "open_pack_store": "store",
     "open_store": "store",
+    "own_file": "ownership",
     "owner_in": "engines",
+    "owner_of_file": "ownership",
     "pack_data": "server",
     "pack_rows": "record",
     "permits": "rights",
@@ -214,6 +222,8 @@ _MODULE_OF = {
     "read_bundle": "arrivals",
     "read_certificate": "certificate",
     "rebuilt_digest": "rebuild",
+    "refuse_newer": "schema",
+    "revision_of": "schema",
     "run_check": "checker",
     "run_gates": "gates",
     "scan": "residue",
@@ -231,11 +241,13 @@ __all__ = [
     "CRASH_POINTS",
     "DEFAULT_RULES",
     "DERIVATIONS",
+    "EXPERIENCE",
     "GOVERNING_POINTS",
     "PANEL",
     "PARTS",
     "PATTERNS",
     "SMOLLM2",
+    "UNVERSIONED",
     "WEIGHTS",
     "Admission",
     "AdmissionStatus",
@@ -311,6 +323,7 @@ __all__ = [
     "Rights",
     "RightsError",
     "Rule",
+    "Schema",
     "Selector",
     "Share",
     "Step",
@@ -347,6 +360,7 @@ __all__ = [
     "find_weights",
     "hit_data",
     "import_packs",
+    "in_use",
     "inherit",
     "install_weights",
     "is_postgres",
@@ -357,7 +371,9 @@ __all__ = [
     "open_database",
     "open_pack_store",
     "open_store",
+    "own_file",
     "owner_in",
+    "owner_of_file",
     "pack_data",
     "pack_rows",
     "permits",
@@ -365,6 +381,8 @@ __all__ = [
     "read_bundle",
     "read_certificate",
     "rebuilt_digest",
+    "refuse_newer",
+    "revision_of",
     "run_check",
     "run_gates",
     "scan",

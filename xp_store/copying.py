@@ -10,8 +10,8 @@ import anyio.to_thread
 
 from .connection import Connection
 from .database import Database
-from .ddl import EXTRA_DDL
 from .engines import open_database
+from .schema import EXPERIENCE
 from .tables import metadata
 
 
@@ -22,7 +22,7 @@ async def copy_packs(source: Database, target: Path) -> None:
         return
     tables = await source.read(_rows)
     async with open_database(f"sqlite:///{target}") as copy:
-        await copy.ensure(metadata, EXTRA_DDL)
+        await copy.upgrade(EXPERIENCE)
         await copy.transact(partial(_fill, tables=tables))
 
 

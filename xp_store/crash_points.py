@@ -45,6 +45,7 @@ CRASH_POINTS: Final[Mapping[str, str]] = {
     "after-vectors": "their vectors are durable, the outbox still names them",
     "in-outbox": "striking them from the outbox is in the transaction",
     "after-outbox": "the outbox is empty",
+    "in-upgrade": "the tables' next revisions are in the transaction",
 }
 GOVERNING_POINTS: Final[Mapping[str, str]] = {
     "in-import": "the packs of a bundle are in the transaction",

@@ -12,14 +12,15 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import anyio
-from sqlalchemy import MetaData
 
 from .connection import Connection, Dialect
 from .errors import StoreError
+from .schema import Schema, refuse_newer, revision_of
 
 T = TypeVar("T")
 Durability = Literal["process", "full"]
@@ -178,19 +179,23 @@ class Database(ABC):
         result: T = await self._put(self._writes, unit, alone=True)
         return result
 
-    @abstractmethod
-    async def ensure(
-        self,
-        metadata: MetaData,
-        extra_ddl: Sequence[str] = (),
-        upgrade: Callable[[Connection], None] | None = None,
-    ) -> None:
-        """Create what is missing of a SQLAlchemy `MetaData`'s tables, columns and indexes.
+    async def upgrade(self, schema: Schema) -> None:
+        """Bring a room's tables to their newest revision, all of it or nothing.
 
-        A column that is added later has a default in SQL, so that older code still
-        writes. upgrade: run after that and before indexes and `extra_ddl`, in the
-        same commit.
+        Where they have it already this is one look.
+
+        Raises:
+            StoreVersionError: A newer version wrote the store; nothing was changed.
+            StoreOwnedError: Another process owns the file, and may be of an older version.
         """
+        found = await self.read(partial(revision_of, schema=schema))
+        refuse_newer(found, schema, self.name)
+        if found != schema.head:
+            await self._upgrade(schema)
+
+    @abstractmethod
+    async def _upgrade(self, schema: Schema) -> None:
+        """Run the revisions that the store lacks, in one transaction and by one process alone."""
 
     @abstractmethod
     async def compact(self, before: Sequence[str] = ()) -> None:

@@ -1,4 +1,12 @@
-"""The text search's postings on SQLite: FTS5's, which triggers keep (`ddl`)."""
+"""The text search's postings on SQLite: FTS5's, which triggers keep.
+
+The full-text table is contentless: the texts stand once, in the pack, and triggers
+(`revisions`) keep the index in step, so that whoever writes or deletes a pack cannot
+forget it. FTS5 must be told the old text when a row goes, which is why the claims'
+text is always built from the row, in the same way. (External content over a view
+was tried: SQLite 3.40 answers its `rebuild` with "SQL logic error".) There is no
+stemming: packs may be in any language, and the vector arm carries paraphrase.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,6 +15,16 @@ from numpy.typing import NDArray
 
 from .connection import Connection
 from .scope import Rows, marks, rows_of
+
+OPTIMIZE_TEXT = ("INSERT INTO xp_fts (xp_fts) VALUES ('optimize')",)
+REBUILD_TEXT = (
+    "INSERT INTO xp_fts (xp_fts) VALUES ('delete-all')",
+    """INSERT INTO xp_fts (rowid, goal, situation, why)
+        SELECT row_id, goal, situation,
+            coalesce((SELECT group_concat(json_extract(value, '$.text'), char(10))
+                FROM json_each(xp_pack.why)), '')
+        FROM xp_pack""",
+)
 
 _COLUMNS = 3
 _NEWEST = (

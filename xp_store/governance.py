@@ -30,12 +30,12 @@ from .changes import (
 from .connection import Connection
 from .crash_points import crash_point
 from .database import Database
-from .ddl import OPTIMIZE_TEXT
 from .derivation import Derivation, Recipe, derive_rows
 from .digests import Clock, digest_of, instant, pack_id
 from .drafts import PackRef, Status
 from .errors import PackNotFoundError
 from .forgetting import Forgotten, Purge, Reach, forget_rows, reach_of
+from .fts5 import OPTIMIZE_TEXT
 from .hits import Hit
 from .keys import Keys, load_keys
 from .layers import LayerRule, layer_rows

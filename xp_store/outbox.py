@@ -20,9 +20,9 @@ from . import postings
 from .connection import Connection
 from .crash_points import crash_point
 from .database import Database
-from .ddl import REBUILD_TEXT
 from .embedder import Embedder
 from .errors import IndexUnavailableError, StoreError
+from .fts5 import REBUILD_TEXT
 from .index import VectorIndex, Vectors
 
 _log = logging.getLogger("repertory.xp_store")

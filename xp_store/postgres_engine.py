@@ -12,7 +12,7 @@ import os
 import select
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -20,12 +20,13 @@ from secrets import token_hex
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import MetaData
+import anyio.to_thread
+import sqlalchemy.exc
 
 from .connection import Connection, Cursor, Dialect, Engine
 from .database import Database, Durability, Job, Reader
 from .errors import StoreAwayError, StoreError, StoreFullError
-from .postgres_schema import schema_of
+from .schema import Schema, bring_up, load_alembic
 
 if TYPE_CHECKING:
     import psycopg
@@ -35,6 +36,7 @@ _OLDEST = 140_000
 _PATIENCE_SECONDS = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _OLD_WRITER_SECONDS = 86_400.0
+_UPGRADE_PATIENCE = "60s"
 _DEFAULTS = {
     "connect_timeout": "10",
     "keepalives_idle": "30",
@@ -47,6 +49,9 @@ _SESSION = (
     "SET lock_timeout = '10s'",
     "SET idle_in_transaction_session_timeout = '60s'",
     "SET client_min_messages = 'error'",
+)
+_HAS_TABLE = (
+    "SELECT to_regclass(quote_ident(current_schema()) || '.' || quote_ident(?)) IS NOT NULL"
 )
 # An advisory lock of this store: of its schema, under a name.
 _LOCK = "hashtextextended('repertory ' || current_schema() || ' ' || ?::text, 0)"
@@ -74,7 +79,9 @@ class PostgresSql:
         return f"({column}::json ->> '{name}')"
 
     def has_table(self, connection: Connection, name: str) -> bool:
-        return connection.execute("SELECT to_regclass(?)", (name,)).fetchone()[0] is not None
+        # Not what another program keeps further down the search path.
+        found = connection.execute(_HAS_TABLE, (name,)).fetchone()
+        return bool(found[0])
 
 
 class PostgresConnection:
@@ -273,23 +280,8 @@ class PostgresDatabase(Database):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return str(folder / sha256(self.name.encode()).hexdigest()[:16])
 
-    async def ensure(
-        self,
-        metadata: MetaData,
-        extra_ddl: Sequence[str] = (),
-        upgrade: Callable[[Connection], None] | None = None,
-    ) -> None:
-        def create(connection: Connection) -> None:
-            connection.hold("schema")
-            tables, indexes = schema_of(metadata)
-            for statement in tables:
-                connection.execute(statement)
-            if upgrade is not None:
-                upgrade(connection)
-            for statement in (*indexes, *extra_ddl):
-                connection.execute(statement)
-
-        await self.transact(create)
+    async def _upgrade(self, schema: Schema) -> None:
+        await anyio.to_thread.run_sync(upgrade_server, self._conninfo, self.name, schema)
 
     async def compact(self, before: Sequence[str] = ()) -> None:
         def rewrite(connection: Connection) -> None:
@@ -312,15 +304,7 @@ class PostgresDatabase(Database):
                 kept = raw.execute("SHOW synchronous_commit").fetchone()
                 if local == "local" or kept in (("off",), ("local",)):
                     raw.execute(f"SET synchronous_commit = {local}".encode())
-            raw.execute(
-                f"SELECT pg_advisory_lock({_LOCK})".replace("?", "$1").encode(), ("schema",)
-            )
-            try:
-                raw.execute(_WRITERS.encode())
-            finally:
-                raw.execute(
-                    f"SELECT pg_advisory_unlock({_LOCK})".replace("?", "$1").encode(), ("schema",)
-                )
+            _make_writers(raw)
             raw.execute(
                 "DELETE FROM repertory_writer WHERE at < $1", (time() - _OLD_WRITER_SECONDS,)
             )
@@ -492,6 +476,30 @@ class PostgresDatabase(Database):
                 self._ear.start()
 
 
+def upgrade_server(conninfo: str, name: str, schema: Schema) -> None:
+    """Bring a room's tables in a database to their newest revision, on a connection of its own.
+
+    Whoever comes second waits for the first, and finds its work done; blocking.
+    """
+    load_alembic()
+    from .postgres_types import open_sqlalchemy
+
+    psycopg = _driver()
+    raw = plain_connection(conninfo, name)
+    raw.autocommit = False
+    raw.cursor_factory = psycopg.Cursor
+    with closing(raw):
+        try:
+            with open_sqlalchemy(raw) as sql, sql.begin():
+                sql.exec_driver_sql(f"SET LOCAL lock_timeout = '{_UPGRADE_PATIENCE}'")
+                sql.exec_driver_sql(
+                    f"SELECT pg_advisory_xact_lock({_LOCK})".replace("?", "'schema'")
+                )
+                bring_up(sql, schema, name)
+        except sqlalchemy.exc.DBAPIError as error:
+            raise refused(error.orig or error, name) from error
+
+
 def refused(error: BaseException, name: str) -> StoreError:
     """Our own words for the server's error; values and URLs stay out of it."""
     diagnosis = getattr(error, "diag", None)
@@ -612,6 +620,20 @@ class _Ear:
             ]
             if notes:
                 self._tell(notes)
+
+
+def _make_writers(raw: "psycopg.Connection[Any]") -> None:
+    # Of no room, and needed before any revision is run. Asked first, since a role that may
+    # make no tables may work on those that there are.
+    found = raw.execute(_HAS_TABLE.replace("?", "'repertory_writer'").encode()).fetchone()
+    if found == (True,):
+        return
+    lock = _LOCK.replace("?", "'schema'")
+    raw.execute(f"SELECT pg_advisory_lock({lock})".encode())
+    try:
+        raw.execute(_WRITERS.encode())
+    finally:
+        raw.execute(f"SELECT pg_advisory_unlock({lock})".encode())
 
 
 class PostgresOwner:

@@ -4,24 +4,27 @@ SQLite has one writer, so this process's writer thread is the only one that wait
 it. Notices reach the listeners of this process only.
 """
 
+import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from sqlalchemy import MetaData
-from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+import anyio.to_thread
+import sqlalchemy.exc
 
 from .connection import Connection, Dialect, Engine
 from .database import Database, Durability, Job, Reader
-from .errors import StoreError, StoreFullError, StoreVersionError
+from .errors import StoreError, StoreFullError, StoreOwnedError, StoreVersionError
+from .ownership import own_file
+from .schema import Schema, bring_up, load_alembic
 
 # Primary result codes that are the disk's fault.
 _DISK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
-_DIALECT = sqlite_dialect.dialect()
 
-# Raised when a table changes in a way that older code cannot read.
-SCHEMA_VERSION = 2
+# From 3 on a room's own table says which revision it has; what went before 3 reads only these
+# numbers, and so refuses such a store.
+SCHEMA_VERSION = 3
 _PATIENCE_MS = 10_000
 _LOG_PATIENCE_MS = 2_000
 MEMORY = ":memory:"
@@ -96,23 +99,9 @@ class SqliteDatabase(Database):
     def key_base(self) -> str:
         return self.name
 
-    async def ensure(
-        self,
-        metadata: MetaData,
-        extra_ddl: Sequence[str] = (),
-        upgrade: Callable[[Connection], None] | None = None,
-    ) -> None:
-        def create(connection: Connection) -> None:
-            for statement in _table_ddl(metadata):
-                connection.execute(statement)
-            for statement in _column_ddl(connection, metadata):
-                connection.execute(statement)
-            if upgrade is not None:
-                upgrade(connection)
-            for statement in (*_index_ddl(metadata), *extra_ddl):
-                connection.execute(statement)
-
-        await self.transact(create)
+    async def _upgrade(self, schema: Schema) -> None:
+        await anyio.to_thread.run_sync(load_alembic)
+        await self.alone(lambda connection: upgrade_file(connection, schema, self.name))
 
     async def compact(self, before: Sequence[str] = ()) -> None:
         def rewrite(connection: Connection) -> None:
@@ -153,7 +142,6 @@ class SqliteDatabase(Database):
                     known=SCHEMA_VERSION,
                 )
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         except sqlite3.DatabaseError as error:
             connection.close()
             raise _unusable(self.name, error) from error
@@ -266,29 +254,46 @@ def translated(error: BaseException, path: str) -> BaseException:
     return error
 
 
-def _table_ddl(metadata: MetaData) -> list[str]:
-    return [
-        str(CreateTable(table, if_not_exists=True).compile(dialect=_DIALECT))
-        for table in metadata.sorted_tables
-    ]
+def upgrade_file(connection: Connection, schema: Schema, name: str) -> None:
+    """Bring the tables behind a plain connection to their newest revision, or leave them; blocking.
+
+    What is there already is changed for the owner of the file only, since an older
+    version may be at work on it.
+    """
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import StaticPool
+
+    with ExitStack() as stack:
+
+        def allow(found: str) -> None:
+            if found and name != MEMORY:
+                stack.enter_context(_owning(name, found, schema))
+
+        engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+        try:
+            with engine.connect() as sql:
+                connection.execute("BEGIN IMMEDIATE")
+                # To SQLAlchemy the driver has begun by itself; what ends it is real.
+                with sql.begin():
+                    bring_up(sql, schema, name, allow)
+                    sql.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+        except sqlalchemy.exc.DBAPIError as error:
+            raise translated(error.orig or error, name) from error
 
 
-def _index_ddl(metadata: MetaData) -> list[str]:
-    return [
-        str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECT))
-        for table in metadata.sorted_tables
-        for index in sorted(table.indexes, key=lambda each: str(each.name))
-    ]
-
-
-def _column_ddl(connection: Connection, metadata: MetaData) -> list[str]:
-    # What adds the columns that the tables of an older store lack.
-    statements: list[str] = []
-    for table in metadata.sorted_tables:
-        held = {row[1] for row in connection.execute(f"PRAGMA table_info({table.name})")}
-        statements += [
-            f"ALTER TABLE {table.name} ADD COLUMN {CreateColumn(column).compile(dialect=_DIALECT)}"
-            for column in table.columns
-            if column.name not in held
-        ]
-    return statements
+@contextmanager
+def _owning(path: str, found: str, schema: Schema) -> Iterator[None]:
+    try:
+        file = own_file(path)
+    except StoreOwnedError as error:
+        if error.facts["pid"] == str(os.getpid()):
+            yield
+            return
+        raise StoreOwnedError(
+            f"{path} has revision {found} of its {schema.name} and this version needs"
+            f" {schema.head}, but process {error.facts['pid']} works on it: stop that process,"
+            " and start it again with this version, which upgrades the store",
+            **error.facts,
+        ) from None
+    with file:
+        yield

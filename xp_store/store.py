@@ -19,7 +19,6 @@ from .admission import AdmissionStatus, admission_rows
 from .checks import CheckSpec, Verdict
 from .connection import Connection
 from .database import Database, Durability
-from .ddl import EXTRA_DDL, POSTGRES_DDL
 from .derivation import DERIVATIONS, Derivation
 from .digests import Clock, instant, utc_now
 from .drafts import PackDraft, PackRef
@@ -36,13 +35,13 @@ from .hits import Hit, Recall
 from .index import ChromaIndex, VectorIndex
 from .ledger import LedgerReport
 from .licences import INTERNAL
-from .migration import upgrade
 from .outbox import Indexer
 from .recall import EXACT_LIMIT
 from .record import pack_rows
 from .redaction import Redactor
 from .reuse import Reuse, reuse_of
 from .rights import Request, require, rights_of
+from .schema import EXPERIENCE
 from .scope import RECALL, Scope
 from .tables import (
     ADMISSION_COLUMNS,
@@ -61,7 +60,6 @@ from .tables import (
     Row,
     Step,
     from_row,
-    metadata,
 )
 from .trust import TrustRule
 from .vectors import VectorCache
@@ -498,12 +496,11 @@ async def open_pack_store(
     redactor: what is found and hashed or dropped before anything is stored.
 
     Raises:
-        StoreOwnedError: Another process owns the index's folder.
+        StoreOwnedError: Another process owns the index's folder, or an older version runs on
+            a store that must be upgraded.
+        StoreVersionError: A newer version wrote the store.
     """
-    if database.dialect.engine == "sqlite":
-        await database.ensure(metadata, EXTRA_DDL, upgrade)
-    else:
-        await database.ensure(metadata, POSTGRES_DDL)
+    await database.upgrade(EXPERIENCE)
     folder = Path(index) if isinstance(index, (str, Path)) else None
     held = ChromaIndex(folder) if folder is not None else index
     assert not isinstance(held, (str, Path))

@@ -1,8 +1,9 @@
 """The tables of the experience store, on a registry of their own.
 
-They are the schema, the migrations and the form in which packs are read; the hot
+They are the schema and the form in which packs are read; the hot
 path of recording writes the same columns by prepared statements (`record`). The
-full-text index, its triggers and the guards on immutable columns are in `ddl`.
+full-text index, its triggers and the guards on immutable columns are in `revisions`
+alone, and a change here needs one (docs/design.md, Revisions).
 Moments are UTC text of one width, so they sort as text in any database.
 """
 
@@ -63,7 +64,7 @@ def _text() -> Any:
     return Field(sa_column=Column(Text, nullable=False))
 
 
-# Columns that came later have a default in the database too: `migration` adds them by it.
+# Columns that came later have a default in the database too, by which they were added.
 def _count() -> Any:
     return Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
 

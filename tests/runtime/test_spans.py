@@ -8,6 +8,7 @@ from anyio import fail_after
 from opentelemetry.sdk.trace import TracerProvider
 from rich.console import Console
 
+from repertory.runtime.journal import open_journal
 from repertory.runtime.spans import SpanRow, SpanStore, load_trace, span_processor
 from repertory.runtime.telemetry import Telemetry, open_telemetry
 from repertory.runtime.trace_view import render_tree, trace_tree, tree_json
@@ -18,8 +19,14 @@ PARENT = f"00-{TRACE}-{'b' * 16}-01"
 
 
 @asynccontextmanager
+async def journaled(url: str) -> AsyncIterator[Database]:
+    async with open_database(url) as database, open_journal(database):
+        yield database
+
+
+@asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[tuple[Database, Telemetry]]:
-    async with open_database(f"sqlite:///{folder / 'desk.db'}") as database:
+    async with journaled(f"sqlite:///{folder / 'desk.db'}") as database:
         async with open_telemetry(store=SpanStore(database), network="desk") as telemetry:
             yield database, telemetry
 
@@ -52,7 +59,7 @@ def drawn(rows: list[SpanRow]) -> str:
 async def test_the_spans_of_a_task_are_read_back_with_all_below_them(tmp_path: Path) -> None:
     """Ours: also those of the peers that it asked, and none of its neighbors'."""
     with fail_after(5):
-        async with open_database(f"sqlite:///{tmp_path / 'desk.db'}") as database:
+        async with journaled(f"sqlite:///{tmp_path / 'desk.db'}") as database:
             async with open_telemetry(store=SpanStore(database)) as telemetry:
                 whole = telemetry.workflow("inbox", parent="")
                 mine = telemetry.agent("intake", parent=whole.traceparent, task_id="t1")
@@ -79,14 +86,14 @@ async def test_the_spans_of_a_task_are_read_back_with_all_below_them(tmp_path: P
 async def test_a_store_that_never_kept_a_span_has_no_trace() -> None:
     """Ours: `telemetry.spans: false` is no error for whoever asks."""
     with fail_after(5):
-        async with open_database("sqlite:///:memory:") as database:
+        async with journaled("sqlite:///:memory:") as database:
             assert await load_trace(database, task_id="t1") == []
 
 
 async def test_a_running_turn_is_seen_before_it_ends_and_once_after(tmp_path: Path) -> None:
     """Ours: what a kill cuts off is still in the tree, as unfinished."""
     with fail_after(5):
-        async with open_database(f"sqlite:///{tmp_path / 'desk.db'}") as database:
+        async with journaled(f"sqlite:///{tmp_path / 'desk.db'}") as database:
             store = SpanStore(database)
             telemetry = Telemetry(store=store)
             turn = telemetry.agent("intake", parent=PARENT, task_id="t1")
@@ -107,12 +114,12 @@ async def test_a_resumed_turn_stands_beside_the_broken_one_in_the_same_trace(
     """Ours: one unbroken trace across a resume; both runs of the turn are shown."""
     url = f"sqlite:///{tmp_path / 'desk.db'}"
     with fail_after(5):
-        async with open_database(url) as database:
+        async with journaled(url) as database:
             store = SpanStore(database)
             broken = Telemetry(store=store).agent("intake", parent=PARENT, task_id="t1")
             Telemetry(store=store).tool("ledger.find", parent=broken.traceparent).end()
             await store.flush()
-        async with open_database(url) as database:
+        async with journaled(url) as database:
             async with open_telemetry(store=SpanStore(database)) as telemetry:
                 telemetry.agent(
                     "intake", parent=PARENT, task_id="t1", resumes=broken.traceparent
@@ -128,7 +135,7 @@ async def test_a_resumed_turn_stands_beside_the_broken_one_in_the_same_trace(
 async def test_adding_never_waits_and_a_full_queue_drops_and_counts() -> None:
     """Ours: telemetry never slows a network down; what is lost is counted."""
     with fail_after(5):
-        async with open_database("sqlite:///:memory:") as database:
+        async with journaled("sqlite:///:memory:") as database:
             store = SpanStore(database, queue_size=2)
             telemetry = Telemetry(store=store)
             for _ in range(5):
@@ -143,7 +150,7 @@ async def test_adding_never_waits_and_a_full_queue_drops_and_counts() -> None:
 async def test_the_table_keeps_the_newest_rows_only() -> None:
     """Ours: a store that runs for months does not grow for ever."""
     with fail_after(5):
-        async with open_database("sqlite:///:memory:") as database:
+        async with journaled("sqlite:///:memory:") as database:
             store = SpanStore(database, keep=10)
             for number in range(40):
                 store.add(row(f"span {number}", f"{number:016x}", start=number))
@@ -157,11 +164,9 @@ async def test_a_database_that_refuses_costs_the_spans_and_nothing_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Ours: a full disk stops no agent for the sake of its telemetry."""
-    async with open_database("sqlite:///:memory:") as database:
+    async with journaled("sqlite:///:memory:") as database:
         store = SpanStore(database)
-        await database.transact(
-            lambda connection: connection.execute("CREATE VIEW span AS SELECT 1")
-        )
+        await database.transact(lambda connection: connection.execute("DROP TABLE span"))
         store.add(row("lost", "1" * 16))
         with fail_after(5):
             await store.flush()
@@ -172,7 +177,7 @@ async def test_a_database_that_refuses_costs_the_spans_and_nothing_else(
 async def test_a_users_own_provider_can_feed_the_store_too() -> None:
     """Spec: OpenTelemetry's SpanProcessor; a program that wants all its spans in one place."""
     with fail_after(5):
-        async with open_database("sqlite:///:memory:") as database:
+        async with journaled("sqlite:///:memory:") as database:
             store = SpanStore(database)
             provider = TracerProvider(shutdown_on_exit=False)
             provider.add_span_processor(span_processor(store))
@@ -191,8 +196,8 @@ async def test_spans_of_a_users_provider_are_kept_by_the_network_that_made_them(
     provider = TracerProvider(shutdown_on_exit=False)
     with fail_after(5):
         async with (
-            open_database("sqlite:///:memory:") as one,
-            open_database("sqlite:///:memory:") as two,
+            journaled("sqlite:///:memory:") as one,
+            journaled("sqlite:///:memory:") as two,
         ):
             async with (
                 open_telemetry(store=SpanStore(one), tracer_provider=provider) as first,
@@ -221,7 +226,7 @@ async def test_an_error_of_the_block_leaves_it_as_itself_and_its_spans_are_kept(
     with fail_after(5):
         with pytest.raises(LookupError, match="mine"):
             await fail()
-        async with open_database(url) as database:
+        async with journaled(url) as database:
             (kept,) = await load_trace(database, trace_id=TRACE)
     assert kept.attributes["error.type"] == "LookupError"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import StaticPool, create_engine
 
 from repertory.xp_store import (
+    EXPERIENCE,
     CheckSpec,
     Claim,
     Cost,
@@ -24,9 +24,7 @@ from repertory.xp_store import (
     open_database,
     open_pack_store,
 )
-from repertory.xp_store.ddl import EXTRA_DDL
-from repertory.xp_store.sqlite_engine import SqliteConnection, connect
-from repertory.xp_store.tables import metadata
+from repertory.xp_store.sqlite_engine import MEMORY, SqliteConnection, connect, upgrade_file
 from tests.cluster import Cluster
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -88,12 +86,8 @@ async def trusting(store: PackStore, sums: CheckSpec) -> PackStore:
 def connection() -> Iterator[SqliteConnection]:
     """The store's tables on a plain connection in memory, for units and for hypothesis."""
     opened = connect(":memory:")
-    engine = create_engine("sqlite://", creator=lambda: opened, poolclass=StaticPool)
-    metadata.create_all(engine)
-    for statement in EXTRA_DDL:
-        opened.execute(statement)
+    upgrade_file(opened, EXPERIENCE, MEMORY)
     yield opened
-    engine.dispose()
     opened.close()
 
 

@@ -61,7 +61,7 @@ def moments(dice: Random, longest: int) -> Iterator[Moment]:
 class Job:
     """What is run and killed.
 
-    folder: the manifest's, to write in. store: its SQLite file. calls: the file that
+    folder: the manifest's, to write in. store: its SQLite file, or a server's URL. calls: the file that
     the scripted model and the tools append to; lines of `chat begin DIGEST` and
     `tool begin KEY` are checked against the journal. entry: the agent that is given
     the files. check: what else must hold at the end. answer: what waiting persons
@@ -69,7 +69,7 @@ class Job:
     """
 
     folder: Path
-    store: Path
+    store: Path | str
     calls: Path
     inbox: Path
     entry: str

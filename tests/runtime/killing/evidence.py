@@ -15,6 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psycopg
+
 _ENDED = {
     "TASK_STATE_COMPLETED",
     "TASK_STATE_FAILED",
@@ -71,8 +73,11 @@ class Evidence:
         return {}
 
 
-def read_evidence(store: Path) -> Evidence:
-    """Read a store that nobody has open; an absent one is empty."""
+def read_evidence(store: Path | str) -> Evidence:
+    """Read a store that nobody has open, a file or a server's by its URL; an absent one is empty."""
+    if isinstance(store, str):
+        with psycopg.connect(store) as connection:
+            return _read(connection)
     if not store.exists():
         return Evidence()
     with TemporaryDirectory() as folder:
@@ -82,11 +87,15 @@ def read_evidence(store: Path) -> Evidence:
                 shutil.copy(part, folder)
         with closing(sqlite3.connect(Path(folder) / store.name)) as copy:
             names = {name for (name,) in copy.execute("SELECT name FROM sqlite_master")}
-            return _read(copy) if {"task", "event", "step", "xp_pack"} <= names else Evidence()
+            if not {"task", "event", "step", "xp_pack"} <= names:
+                return Evidence()
+            found = _read(copy)
+            found.integrity = copy.execute("PRAGMA integrity_check").fetchone()[0]
+            return found
 
 
-def _read(copy: sqlite3.Connection) -> Evidence:
-    found = Evidence(integrity=copy.execute("PRAGMA integrity_check").fetchone()[0])
+def _read(copy: "sqlite3.Connection | psycopg.Connection[Any]") -> Evidence:
+    found = Evidence()
     for row in copy.execute(
         "SELECT id, agent, parent_task, state, sequence, ended, park, message FROM task"
     ):

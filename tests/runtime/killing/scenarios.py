@@ -20,14 +20,17 @@ _INVOICE_DESK = _HERE.parents[2] / "examples" / "invoice_desk"
 _LIMIT = 1000
 
 
-def small_desk(folder: Path, mails: int, *, above: bool = True) -> Job:
-    """A copy of `desk` in `folder` with so many mails, every twelfth above the limit if any is."""
+def small_desk(folder: Path, mails: int, *, above: bool = True, first: int = 5) -> Job:
+    """A copy of `desk` in `folder` with so many mails, every twelfth above the limit if any is.
+
+    first: the number of the first of those.
+    """
     shutil.copytree(_DESK, folder, ignore=shutil.ignore_patterns("__pycache__"))
     inbox = folder / "inbox"
     inbox.mkdir()
     truth: dict[str, float] = {}
     for number in range(mails):
-        total = 100.0 + number + (_LIMIT if above and number % 12 == 5 else 0)
+        total = 100.0 + number + (_LIMIT if above and number % 12 == first else 0)
         truth[f"R{number:03}"] = total
         text = f"Dear desk, here is the invoice number R{number:03} total {total:.2f}"
         (inbox / f"{number:03}.txt").write_text(text)
