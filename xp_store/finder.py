@@ -9,7 +9,10 @@ structure an approximate index finds half of it.
 """
 
 import logging
+from collections.abc import Sequence
 from functools import partial
+
+import numpy as np
 
 from . import recall as arms
 from .audit import Audit
@@ -24,7 +27,7 @@ from .hits import Candidate, Hit, Recall
 from .index import Vectors
 from .members import Members
 from .outbox import Indexer, embed_texts
-from .scope import Rows, Scope, admitted
+from .scope import Rows, Scope, among, marks
 from .trust import TrustRule
 from .vectors import VectorCache
 
@@ -32,6 +35,7 @@ _FIRST_ASKED = 100
 _MOST_ASKED = 1000
 _ENOUGH = 20
 _HELD = 10
+_NAMED = 500
 _log = logging.getLogger("repertory.xp_store")
 
 
@@ -145,7 +149,7 @@ class Finder:
         near = await self._indexer.nearest(tenant, vector, _FIRST_ASKED)
         if not near:
             return
-        kept = await self._database.read(partial(_kept, near=near, scope=scope))
+        kept = await self._database.read(partial(_kept, near=near, rows=found.rows))
         # Beyond its last answer the index was not asked.
         nearest = [row for row, cosine in list(exact.items())[:_HELD] if cosine >= near[-1][1]]
         if nearest:
@@ -158,7 +162,7 @@ class Finder:
         asked = _FIRST_ASKED
         while True:
             near = await self._indexer.nearest(scope.tenant, vector, asked)
-            kept = await self._database.read(partial(_kept, near=near, scope=scope))
+            kept = await self._database.read(partial(_kept, near=near, rows=rows))
             everything = len(near) < asked
             if near and (len(kept) >= needed or (everything and len(kept) == len(near))):
                 first = dict(list(kept.items())[: arms.ARM_LIMIT])
@@ -186,9 +190,20 @@ class Finder:
         return vector
 
 
-def _kept(connection: Connection, near: list[tuple[str, float]], scope: Scope) -> dict[int, float]:
-    rows = admitted(connection, "id", [each for each, _ in near], scope)
-    return {rows[each]: cosine for each, cosine in near if each in rows}
+def _kept(
+    connection: Connection, near: Sequence[tuple[str, float]], rows: Rows
+) -> dict[int, float]:
+    """Of the packs that the index named, nearest first, those whose newest revision is in `rows`."""
+    numbers: dict[str, int] = {}
+    for start in range(0, len(near), _NAMED):
+        some = [each for each, _ in near[start : start + _NAMED]]
+        # From the index of ids alone; whether they are in scope is known already.
+        found = connection.execute(
+            f"SELECT id, row_id FROM xp_pack WHERE id IN ({marks(some)})", some
+        ).fetchall()
+        inside = among(np.array([row for _, row in found], dtype=np.int64), rows)
+        numbers |= {each: row for (each, row), held in zip(found, inside, strict=True) if held}
+    return {numbers[each]: cosine for each, cosine in near if each in numbers}
 
 
 def _said(rows: Rows, vector: Vectors | None) -> str:
