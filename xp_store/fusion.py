@@ -11,6 +11,7 @@ five times does not fill an answer.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 import numpy as np
 import orjson
@@ -76,16 +77,17 @@ def fuse(
         row: sum(1.0 / (K + ranked[row]) for ranked in ranks if row in ranked)
         for row in ranks[0] | ranks[1]
     }
-    trust = trust_of(connection, list(fused), rule, wants.now)
-    best = sorted(trust, key=lambda row: (-fused[row], -trust[row], row))
-    score = {row: fused[row] * (K + 1) / 2 for row in best}
-    fates: dict[int, Fate] = {row: "low score" for row in best if score[row] < wants.min_score}
-    best = [row for row in best if row not in fates]
+    score = {row: fused[row] * (K + 1) / 2 for row in fused}
+    best = [row for row in fused if score[row] >= wants.min_score]
+    fates: dict[int, Fate] = dict.fromkeys(fused.keys() - best, "low score")
     shown: dict[int, _Evidence] = {}
+    trust: dict[int, float] = {}
     enough = 2 * wants.limit
-    # Most questions are answered by the first few, so texts are read a few at a time.
-    for start in range(0, len(best), _FEW):
-        some = best[start : start + _FEW]
+    # Most questions are answered by the first few, so packs are looked at a few at a time.
+    for rows in _few(best, fused):
+        trust |= trust_of(connection, rows, rule, wants.now)
+        there = [row for row in rows if row in trust]
+        some = sorted(there, key=lambda row: (-fused[row], -trust[row], row))
         seen = dict(_evidence(connection, some, arms.terms, cosines, vector, cache))
         for row in some:
             shown[row] = seen[row]
@@ -135,6 +137,18 @@ def fuse(
         for row in shown
     ]
     return hits, candidates
+
+
+def _few(rows: Sequence[int], fused: Mapping[int, float]) -> Iterator[list[int]]:
+    """The best rows first, some at a time; those that fit alike stay together."""
+    some: list[int] = []
+    for _, alike in groupby(sorted(rows, key=lambda row: -fused[row]), key=fused.__getitem__):
+        some += alike
+        if len(some) >= _FEW:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
 def _paired(
