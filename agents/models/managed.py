@@ -164,6 +164,9 @@ class ManagedServer:
     async def _one_life(self) -> str:
         """Start it and wait for its end; why it ended."""
         port = self.command.port or await anyio.to_thread.run_sync(_free_port)
+        if self.command.port and await anyio.to_thread.run_sync(_is_taken, port):
+            # It would load for minutes before it said so.
+            return f"{_HOST}:{port} is in use"
         self.key = secrets.token_urlsafe(24)
         url = f"http://{_HOST}:{port}"
         await anyio.to_thread.run_sync(_begin_log, self.command.log)
@@ -411,6 +414,17 @@ def _free_port() -> int:
     with socket.socket() as free:
         free.bind((_HOST, 0))
         return int(free.getsockname()[1])
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as listener:
+        # A server that was ended a moment ago does not count.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((_HOST, port))
+        except OSError:
+            return True
+    return False
 
 
 def _begin_log(path: Path) -> None:

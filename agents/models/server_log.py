@@ -11,6 +11,7 @@ _ADVICE = (
     ("out of memory", "give it less: a smaller model, '--max-model-len', or more GPUs"),
     ("no available memory for the cache", "raise '--gpu-memory-utilization'"),
     ("kv cache memory", "lower '--max-model-len', or raise '--gpu-memory-utilization'"),
+    ("is in use", "take 'port' out, or stop what listens there"),
     ("address already in use", "take 'port' out, or stop what listens there"),
     ("failed to infer device type", "this machine shows no GPU to vLLM"),
     ("no module named", "install vLLM again: pip install 'repertory[vllm]'"),

@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ from repertory.agents import (
     ServerCommand,
     ServerState,
     Tier,
+    advice_for,
     open_managed_server,
     read_state,
 )
@@ -187,6 +189,21 @@ async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
         async with open_managed_server("large", wrong) as server:
             with pytest.raises(ModelUnavailableError, match="no-such-vllm: No such file"):
                 await server.running()
+
+
+async def test_a_port_that_is_taken_is_told_at_once(tmp_path: Path) -> None:
+    """Ours: before anything loads; the next start takes the port when it is free again."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        async with managed(tmp_path, port=port, intensity=0) as (server, model):
+            with pytest.raises(ModelUnavailableError, match=f"127.0.0.1:{port} is in use"):
+                await model.chat(chat())
+            assert "take 'port' out" in advice_for(server.state.said)
+    async with managed(tmp_path, port=port) as (server, model):
+        await model.chat(chat())
+        assert server.state.url == f"http://127.0.0.1:{port}"
 
 
 async def test_a_start_that_takes_too_long_costs_the_callers_deadline_and_no_more(
