@@ -479,17 +479,18 @@ class AgentHost:
             self.tool_specs = await self.toolbox.load()
             self._tools_known = True
 
-    def park(self, record: TaskRecord) -> None:
+    async def park(self, record: TaskRecord) -> None:
         """Let others have the place of work of a turn that waits for a person."""
         self.mailbox.done(record)
-        self.network.suspects.step_aside(record.id)
         self.network.tenants.over(record)
         self.network.tenant_moved()
         self.network.moved()
+        await self.network.suspects.step_aside(record.id)
 
     async def go_on(self, record: TaskRecord) -> None:
         """Take a place of work again for a turn that was parked."""
         await self.mailbox.take_place(record)
+        await self.network.suspects.go_on(record.id)
         self.network.tenants.begun(record)
         self.network.moved()
 

@@ -139,7 +139,7 @@ class Network(Replica):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.suspects = Suspects(self.journal.database, self._root_of)
+        self.suspects = Suspects(self.journal.database, self.lease.number, self._root_of)
         self.tenants = Tenants(self.manifest.tenants)
         self.supervision = Supervision(self.hosts, self.manifest.supervision, self.journal.database)
 

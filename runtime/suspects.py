@@ -3,9 +3,11 @@
 A crash in Python is seen and counted where it happens. What ends the whole process
 (a fault of native code, memory that runs out) can be seen only by the next one. So
 a task that is taken up again notes durably that it is at work, before its handler
-runs; a task that is new pays nothing. Who finds that note at its start counts a
-death, unless the task got further meanwhile. Suspects then work one tree of calls
-at a time, so that a death counts against its cause and not its neighbors.
+runs; a task that is new, or that waits for a person, pays nothing. Who finds the note
+of another process when it takes the task counts a death, unless the task got further
+meanwhile. A process that was silent and not dead takes that back when it wakes.
+Suspects work one tree of calls at a time, so that a death counts against its cause and
+not its neighbors.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -29,19 +31,26 @@ _PROGRESS = (
 class Suspects:
     """Deaths by task, and the one place of work that suspects share.
 
-    root_of: the task at the head of a task's tree of calls.
+    process: the number of this process, never 0. root_of: the task at the head of a
+    task's tree of calls.
     """
 
-    def __init__(self, database: Database, root_of: Callable[[TaskRecord], str]) -> None:
+    def __init__(
+        self, database: Database, process: int, root_of: Callable[[TaskRecord], str]
+    ) -> None:
         self._database = database
+        self._process = process
         self._root_of = root_of
         self._deaths: dict[str, int] = {}
         self._root = ""
         self._inside: set[str] = set()
+        # What works that was taken up again, and of it what has noted that it does.
+        self._again: set[str] = set()
+        self._noted: set[str] = set()
         self._free = anyio.Event()
 
     async def count(self, taken_up: Sequence[str]) -> Mapping[str, int]:
-        """How often a process died over each of these tasks, this start's find included."""
+        """How often a process died over each of these tasks, what is found now included."""
 
         def unit(connection: Connection) -> dict[str, int]:
             found: dict[str, int] = {}
@@ -52,7 +61,7 @@ class Suspects:
                 if row is None:
                     continue
                 deaths, progress, at_work = row
-                if at_work:
+                if at_work not in (0, self._process):
                     now = connection.execute(_PROGRESS, (task_id,)).fetchone()[0]
                     deaths = deaths + 1 if now == progress else 0
                     connection.execute(
@@ -71,16 +80,28 @@ class Suspects:
         alone = self._deaths.get(record.id, 0) >= _SUSPECT
         if alone:
             await self._enter(record.id, self._root_of(record))
+        self._again.add(record.id)
         try:
             await self._note(record.id)
             yield
         finally:
-            self.step_aside(record.id)
+            self._again.discard(record.id)
             with anyio.CancelScope(shield=True):
-                await self._rest(record.id)
+                await self.step_aside(record.id)
 
-    def step_aside(self, task_id: str) -> None:
+    async def step_aside(self, task_id: str) -> None:
         """Let other suspects work: the task has ended, or waits for a person."""
+        self._make_room(task_id)
+        if task_id in self._noted:
+            self._noted.discard(task_id)
+            await self._rest(task_id)
+
+    async def go_on(self, task_id: str) -> None:
+        """Note that a task works again that had stepped aside, if it was taken up again."""
+        if task_id in self._again:
+            await self._note(task_id)
+
+    def _make_room(self, task_id: str) -> None:
         if task_id in self._inside:
             self._inside.remove(task_id)
             if not self._inside:
@@ -97,16 +118,26 @@ class Suspects:
         def unit(connection: Connection) -> None:
             progress = connection.execute(_PROGRESS, (task_id,)).fetchone()[0]
             connection.execute(
-                "INSERT INTO suspect (task_id, deaths, progress, at_work) VALUES (?, 0, ?, 1)"
-                " ON CONFLICT (task_id) DO UPDATE SET progress=excluded.progress, at_work=1",
-                (task_id, progress),
+                "INSERT INTO suspect (task_id, deaths, progress, at_work) VALUES (?, 0, ?, ?)"
+                " ON CONFLICT (task_id) DO UPDATE SET progress=excluded.progress,"
+                " at_work=excluded.at_work",
+                (task_id, progress, self._process),
             )
 
         await self._database.transact(unit)
+        self._noted.add(task_id)
 
     async def _rest(self, task_id: str) -> None:
-        await self._database.transact(
-            lambda connection: connection.execute(
-                "UPDATE suspect SET at_work=0 WHERE task_id=?", (task_id,)
+        mine = (task_id, self._process)
+
+        def unit(connection: Connection) -> None:
+            held = connection.execute(
+                "UPDATE suspect SET at_work=0 WHERE task_id=? AND at_work=?", mine
             )
-        )
+            if not held.rowcount:
+                # Another process took it for dead, and counted that; it was not.
+                connection.execute(
+                    "UPDATE suspect SET deaths=deaths-1 WHERE task_id=? AND deaths>0", (task_id,)
+                )
+
+        await self._database.transact(unit)

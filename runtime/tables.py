@@ -159,7 +159,8 @@ class DeadLetterRow(JournalTable, table=True):
 class SuspectRow(JournalTable, table=True):
     """A task that is taken up again, and how many processes died while it was at work.
 
-    at_work: 1 while a turn of it runs; what finds a 1 at its start knows of a death.
+    at_work: the number of the process that works on it, 0 for none; who takes the task
+    and finds another's number knows of a death.
     progress: events and steps that it had when that turn began.
     """
 

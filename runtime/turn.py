@@ -781,7 +781,7 @@ class RunningTurn:
     async def _on_park(self, what: str) -> None:
         if self._record.park != what and what != "person":
             await self._status(TaskState.WORKING, None, {WAITING_KEY: what})
-        self._host.park(self._record)
+        await self._host.park(self._record)
 
     async def _on_go_on(self) -> None:
         await self._host.go_on(self._record)

@@ -102,7 +102,7 @@ async def test_suspects_work_one_tree_of_calls_at_a_time(store_url: str) -> None
                 [("one",), ("two",)],
             )
         )
-        suspects = Suspects(database, lambda each: each.parent_task or each.id)
+        suspects = Suspects(database, 7, lambda each: each.parent_task or each.id)
         assert await suspects.count(["one", "two", "three"]) == {"one": 2, "two": 2, "three": 0}
         leave = anyio.Event()
 
@@ -135,7 +135,7 @@ async def test_a_task_that_got_further_meanwhile_is_no_suspect(
         await database.transact(
             lambda connection: connection.execute("INSERT INTO suspect VALUES ('one', 1, 2, 1)")
         )
-        suspects = Suspects(database, lambda each: each.id)
+        suspects = Suspects(database, 7, lambda each: each.id)
         assert await suspects.count(["one"]) == {"one": 0 if progressed else 2}
 
 
