@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from os import getpid
 from typing import Any, Final, Literal
 
@@ -59,7 +60,7 @@ from .stops import STOP_SECONDS, Stop, lift_stop, put_stop, subject_of
 from .summaries import TaskSummary, list_tasks
 from .supervision import Supervision
 from .suspects import Suspects
-from .tenants import Tenants, counts
+from .tenants import counts
 from .tool_server import ToolServer
 
 logger = logging.getLogger(__name__)
@@ -123,7 +124,6 @@ class Network(Replica):
     remote: Mapping[str, AgentService]
     tool_servers: Mapping[str, ToolServer] = field(default_factory=dict)
     suspects: Suspects = field(init=False)
-    tenants: Tenants = field(init=False)
     supervision: Supervision = field(init=False)
     _said: Standing = field(default_factory=dict)
     _heeded: set[str] = field(default_factory=set)
@@ -140,7 +140,6 @@ class Network(Replica):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.suspects = Suspects(self.journal.database, self.lease.number, self._root_of)
-        self.tenants = Tenants(self.manifest.tenants)
         self.supervision = Supervision(self.hosts, self.manifest.supervision, self.journal.database)
 
     # -- what there is -----------------------------------------------------------
@@ -681,9 +680,18 @@ class Network(Replica):
             for host in self.hosts.values():
                 host.mailbox.look_again()
 
-    def waiting_of(self, tenant: str) -> int:
-        """How many messages of a tenant from outside wait for their turn."""
-        return sum(
+    async def admit(self, tenant: str, retry_after: float = 0.0) -> None:
+        """Return when another message of a tenant from outside may come in here."""
+        if self.lease.shared:
+            # What the others have spent and accepted counts as well.
+            await super().admit(tenant, retry_after)
+        elif self.manifest.tenants:
+            await self.tenants.admit(tenant, partial(self.waiting_of, tenant), retry_after)
+
+    async def waiting_of(self, tenant: str) -> int:
+        """How many messages of a tenant from outside wait here, or for any process."""
+        elsewhere = await super().waiting_of(tenant) if self.lease.shared else 0
+        return elsewhere + sum(
             record.tenant == tenant and counts(record) and not self._runs(record)
             for record in self._pending()
         )

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
@@ -42,6 +43,7 @@ from .spans import SpanStore
 from .state_key import state_key
 from .stops import Stops
 from .telemetry import Telemetry, open_telemetry
+from .tenants import Tenants, unclaimed_of
 
 if TYPE_CHECKING:
     from .host import AgentHost
@@ -73,6 +75,7 @@ class Replica:
     # The tasks whose steps are looked up when they begin here.
     resumed: set[str] = field(default_factory=set)
     claims: Claims = field(init=False)
+    tenants: Tenants = field(init=False)
     stops: Stops = field(default_factory=Stops)
     _cards: dict[str, AgentCard] = field(default_factory=dict)
     _services: dict[str, AgentService] = field(default_factory=dict)
@@ -85,6 +88,7 @@ class Replica:
 
     def __post_init__(self) -> None:
         self.claims = Claims(self.journal.database, self.lease)
+        self.tenants = Tenants(self.manifest.tenants)
 
     @property
     def name(self) -> str:
@@ -132,6 +136,20 @@ class Replica:
 
     async def drain(self) -> None:
         """Nothing is at work here that another process would have to finish."""
+
+    async def admit(self, tenant: str, retry_after: float = _RETRY_SECONDS) -> None:
+        """Return when another message of a tenant from outside may come in here.
+
+        Raises:
+            BusyError: Too many of its messages wait, or came within a second.
+            BudgetExceededError: Its window's budget is spent.
+        """
+        await self.tenants.load(self.journal.database, tenant)
+        await self.tenants.admit(tenant, partial(self.waiting_of, tenant), retry_after)
+
+    async def waiting_of(self, tenant: str) -> int:
+        """How many messages of a tenant from outside wait here, or for any process."""
+        return await unclaimed_of(self.journal.database, tenant)
 
     # -- records -----------------------------------------------------------------
 

@@ -122,14 +122,12 @@ class JournalService:
             )
         host = network.hosts.get(self._name)
         if host is None:
+            if counts(record):
+                await network.admit(call.tenant)
             return await self._leave(record)
         network.stops.require(self._name, call.tenant)
         if counts(record):
-            host.network.tenants.admit(
-                call.tenant,
-                lambda: host.network.waiting_of(call.tenant),
-                host.mailbox.retry_after(),
-            )
+            await network.admit(call.tenant, host.mailbox.retry_after())
         await self._wait_for_room(host, call, record)
         return await self._take(host, record)
 

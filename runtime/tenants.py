@@ -6,7 +6,7 @@ for itself. What is spent counts wherever it is spent, and is journaled in the
 commit of the step that spent it, so no restart forgets it and no replay counts it twice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import time
@@ -67,8 +67,12 @@ class Tenants:
         """The tenant's own bounds, else those of everybody else."""
         return self._limits.get(tenant) or self._limits.get("*") or _UNLIMITED
 
-    def admit(self, tenant: str, waiting: Callable[[], int], retry_after: float) -> None:
+    async def admit(
+        self, tenant: str, waiting: Callable[[], Awaitable[int]], retry_after: float
+    ) -> None:
         """Return when another message of the tenant may come in.
+
+        waiting: how many of its messages wait.
 
         Raises:
             BusyError: Too many of its messages wait, or came within a second.
@@ -76,7 +80,7 @@ class Tenants:
         """
         limits = self.limits_of(tenant)
         self.require(tenant, "send more")
-        if limits.waiting is not None and waiting() >= limits.waiting:
+        if limits.waiting is not None and await waiting() >= limits.waiting:
             raise BusyError(
                 f"{limits.waiting} messages of tenant {tenant} wait already; send the same message"
                 " again later",
@@ -152,17 +156,19 @@ class Tenants:
 
         return unit
 
-    async def load(self, database: Database) -> None:
-        """Read what this window's work has spent before."""
+    async def load(self, database: Database, tenant: str = "") -> None:
+        """Read what this window's work has spent, at any process; of one tenant, or of all."""
+        if not any(_limited(limits.budget) for limits in self._limits.values()):
+            return
         now = self._clock()
 
         def unit(connection: Connection) -> None:
-            rows = connection.execute("SELECT DISTINCT tenant FROM spending").fetchall()
-            for (tenant,) in rows:
-                budget = self.limits_of(tenant).budget
+            query = "SELECT DISTINCT tenant FROM spending"
+            for name in [tenant] if tenant else [row[0] for row in connection.execute(query)]:
+                budget = self.limits_of(name).budget
                 if _limited(budget):
                     since, _ = window_of(budget.per, now)
-                    self._windows[tenant] = _Window(since, _summed(connection, tenant, since))
+                    self._windows[name] = _Window(since, _summed(connection, name, since))
 
         await database.read(unit)
 
@@ -174,6 +180,17 @@ class Tenants:
             for tenant, window in self._windows.items()
             if window.since == window_of(self.limits_of(tenant).budget.per, now)[0]
         }
+
+
+async def unclaimed_of(database: Database, tenant: str) -> int:
+    """How many messages of a tenant from outside no process has taken."""
+    query = (
+        "SELECT count(*) FROM task WHERE ended=0 AND owner=0 AND tenant=?"
+        " AND principal NOT LIKE 'agent:%'"
+    )
+    return await database.read(
+        lambda connection: int(connection.execute(query, (tenant,)).fetchone()[0])
+    )
 
 
 def counts(record: TaskRecord) -> bool:

@@ -1,7 +1,7 @@
 """What tenants may ask of a network, and what is told of what they spent."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -13,6 +13,7 @@ from repertory.protocol import (
     BudgetExceededError,
     BusyError,
     Call,
+    SendMessageConfiguration,
     SendMessageRequest,
     TaskState,
     user_message,
@@ -23,8 +24,10 @@ from repertory.runtime.journal import open_journal
 from repertory.runtime.manifest import parse_manifest
 from repertory.runtime.manifest_tenants import TenantBudget, TenantLimits
 from repertory.runtime.record import REASON_KEY, USAGE_KEY
+from repertory.runtime.replica import Replica, open_replica
 from repertory.runtime.tenants import Tenants, window_of
-from repertory.xp_store import open_database
+from repertory.runtime.web import serve
+from repertory.xp_store import is_postgres, open_database
 
 _ASKED = ChatRequest(messages=(ChatMessage(role="user", content="think"),), duty=Tier.GENERATE)
 _TEXT = """network: test
@@ -68,12 +71,20 @@ class Gate(Agent):
 async def _open(folder: Path, more: str) -> AsyncIterator[Network]:
     Gate.release, Gate.inside = anyio.Event(), []
     with fail_after(20):
-        async with open_network(
-            parse_manifest(_TEXT + more, folder=folder),
-            kinds={"lead": Lead, "helper": Helper, "gate": Gate},
-            models={"m": FunctionModel(lambda _: "thought")},
-        ) as network:
+        async with _process(folder, more) as network:
             yield network
+
+
+@asynccontextmanager
+async def _process(folder: Path, more: str, url: str = "", *pools: str) -> AsyncIterator[Network]:
+    async with open_network(
+        parse_manifest(_TEXT + more, folder=folder),
+        store_url=url or None,
+        pools=pools or None,
+        kinds={"lead": Lead, "helper": Helper, "gate": Gate},
+        models={"m": FunctionModel(lambda _: "thought")},
+    ) as network:
+        yield network
 
 
 async def test_a_run_that_exceeds_its_budget_says_which_agent_spent_what(tmp_path: Path) -> None:
@@ -89,6 +100,74 @@ async def test_a_run_that_exceeds_its_budget_says_which_agent_spent_what(tmp_pat
     assert task.status.message is not None
     assert "helper 2 calls" in task.status.message.text
     assert "lead 1 calls" in task.status.message.text
+
+
+async def _told(by: Replica, agent: str, tenant: str) -> None:
+    """Send a message that nobody waits for."""
+    request = SendMessageRequest(
+        message=user_message("more"),
+        configuration=SendMessageConfiguration(return_immediately=True),
+    )
+    await by.service(agent).send_message(request, Call(tenant=tenant))
+
+
+@asynccontextmanager
+async def _two(folder: Path, store_url: str, more: str) -> AsyncIterator[Network]:
+    """A lead here and its helper at another process: of one network, or behind HTTP."""
+    with fail_after(60):
+        if is_postgres(store_url):
+            agents = "agents: {lead: {peers: [helper]}, helper: {pool: back}}\n"
+            async with (
+                _process(folder / "back", agents + more, store_url, "back"),
+                _process(folder / "front", agents + more, store_url) as front,
+            ):
+                yield front
+            return
+        async with (
+            _process(folder / "far", "agents: {helper: {}}\n") as far,
+            serve(far, port=0) as url,
+        ):
+            helper = f"helper: {{url: '{url}/agents/helper/mcp'}}"
+            agents = f"agents: {{lead: {{peers: [helper]}}, {helper}}}\n"
+            async with _process(folder / "near", agents + more, store_url) as near:
+                yield near
+
+
+@pytest.mark.parametrize(("limit", "shares"), [(3, (1, 2)), (2, (1, 1))])
+async def test_a_budget_is_inherited_by_another_process_and_its_spending_comes_back(
+    tmp_path: Path, store_url: str, limit: int, shares: tuple[int, int]
+) -> None:
+    """Ours: over processes as within one; what the callee may spend is what was left."""
+    async with _two(tmp_path, store_url, f"budgets: {{calls: {limit}}}\n") as network:
+        task = await network.ask("lead", "work")
+    assert task.status.state is TaskState.FAILED
+    metadata = task.metadata or {}
+    assert metadata[REASON_KEY] == "BUDGET_EXCEEDED"
+    told = {agent: each["calls"] for agent, each in metadata[USAGE_KEY]["byAgent"].items()}
+    assert told == {"lead": shares[0], "helper": shares[1]}
+    assert task.status.message is not None
+    assert f"helper {shares[1]} calls" in task.status.message.text
+
+
+async def test_a_tenants_budget_holds_for_all_processes_together(
+    tmp_path: Path, store_url: str
+) -> None:
+    """Ours: who has spent all is refused by whichever process it asks, at once."""
+    more = "agents: {helper: {}}\ntenants: {blue: {budget: {calls: 2, per: month}}}\n"
+    manifest = parse_manifest(_TEXT + more, folder=tmp_path)
+
+    with fail_after(60):
+        async with AsyncExitStack() as stack:
+            enter = stack.enter_async_context
+            one = await enter(_process(tmp_path, more, store_url))
+            others = [await enter(open_replica(manifest, store_url=store_url))]
+            if is_postgres(store_url):
+                others.append(await enter(_process(tmp_path, more, store_url)))
+            done = await one.ask("helper", "work", tenant="blue")
+            assert done.status.state is TaskState.COMPLETED
+            for other in others:
+                with pytest.raises(BudgetExceededError, match="budget of 2 calls a month is spent"):
+                    await _told(other, "helper", "blue")
 
 
 async def test_a_tenants_window_is_remembered_over_a_restart(tmp_path: Path) -> None:
