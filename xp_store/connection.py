@@ -7,9 +7,10 @@ so that what is read, and every digest of it, is the same.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from sqlmodel import SQLModel
+if TYPE_CHECKING:
+    from sqlmodel import SQLModel
 
 Engine: TypeAlias = Literal["sqlite", "postgresql"]
 
@@ -82,7 +83,7 @@ class Connection(Protocol):
         ...
 
 
-def prepared_insert(table: type[SQLModel]) -> tuple[str, tuple[str, ...]]:
+def prepared_insert(table: "type[SQLModel]") -> tuple[str, tuple[str, ...]]:
     """The INSERT of a table and its columns in order, without a number that the database gives."""
     held: Any = table.__table__  # type: ignore[attr-defined]  # SQLModel adds it
     given = held.autoincrement_column

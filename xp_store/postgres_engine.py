@@ -21,7 +21,6 @@ from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
-import sqlalchemy.exc
 
 from .connection import Connection, Cursor, Dialect, Engine
 from .database import Database, Durability, Job, Reader
@@ -482,6 +481,8 @@ def upgrade_server(conninfo: str, name: str, schema: Schema) -> None:
     Whoever comes second waits for the first, and finds its work done; blocking.
     """
     load_alembic()
+    from sqlalchemy.exc import DBAPIError
+
     from .postgres_types import open_sqlalchemy
 
     psycopg = _driver()
@@ -496,7 +497,7 @@ def upgrade_server(conninfo: str, name: str, schema: Schema) -> None:
                     f"SELECT pg_advisory_xact_lock({_LOCK})".replace("?", "'schema'")
                 )
                 bring_up(sql, schema, name)
-        except sqlalchemy.exc.DBAPIError as error:
+        except DBAPIError as error:
             raise refused(error.orig or error, name) from error
 
 

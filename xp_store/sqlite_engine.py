@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import anyio.to_thread
-import sqlalchemy.exc
 
 from .connection import Connection, Dialect, Engine
 from .database import Database, Durability, Job, Reader
@@ -261,6 +260,7 @@ def upgrade_file(connection: Connection, schema: Schema, name: str) -> None:
     version may be at work on it.
     """
     from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.pool import StaticPool
 
     with ExitStack() as stack:
@@ -277,7 +277,7 @@ def upgrade_file(connection: Connection, schema: Schema, name: str) -> None:
                 with sql.begin():
                     bring_up(sql, schema, name, allow)
                     sql.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
-        except sqlalchemy.exc.DBAPIError as error:
+        except DBAPIError as error:
             raise translated(error.orig or error, name) from error
 
 
