@@ -1,4 +1,4 @@
-"""What it costs to begin: fresh interpreters that import us, print the help, check a manifest.
+"""What it costs to begin: fresh interpreters that import us, print the help, check a manifest, stop a network.
 
     python benchmarks/startup.py [--rounds 5] [--write]
 
@@ -13,8 +13,10 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
+import anyio
 from rich.console import Console
 from rich.table import Table
 
@@ -22,19 +24,38 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.results import write
+from repertory.runtime.journal import open_journal
+from repertory.xp_store import open_database
 
 MANIFEST = Path(__file__).parent.parent / "examples" / "invoice_desk" / "network.yaml"
 CLI = ["-c", "from repertory.runtime.cli import main; main()"]
+# Stands for the manifest of a network that was made for this and that nobody runs.
+STOPPED = "STOPPED"
 STARTS = {
     "python": ["-c", "pass"],
     "import repertory": ["-c", "import repertory"],
     "repertory --help": [*CLI, "--help"],
     "repertory check": [*CLI, "check", str(MANIFEST)],
+    "repertory stop": [*CLI, "stop", "-m", STOPPED],
     "from repertory import open_network": ["-c", "from repertory import open_network"],
     "import mcp": ["-c", "import mcp"],
     "import sqlmodel": ["-c", "import sqlmodel"],
     "import chromadb": ["-c", "import chromadb"],
 }
+
+
+def _stoppable(folder: Path) -> str:
+    """The manifest of a network with a store."""
+    url = f"sqlite:///{folder}/store.db"
+    manifest = folder / "network.yaml"
+    manifest.write_text(f"network: test\nstore: {{url: '{url}'}}\nagents: {{a: {{kind: 'a:A'}}}}\n")
+
+    async def begin() -> None:
+        async with open_database(url) as database, open_journal(database):
+            pass
+
+    anyio.run(begin)
+    return str(manifest)
 
 
 def _start(arguments: list[str]) -> tuple[float, float]:
@@ -54,10 +75,13 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write into benchmarks/README.md")
     options = parser.parse_args()
     rows = []
-    for name, arguments in STARTS.items():
-        _start(arguments)
-        walls, cpus = zip(*(_start(arguments) for _ in range(options.rounds)), strict=True)
-        rows.append((name, statistics.median(walls), statistics.median(cpus)))
+    with TemporaryDirectory() as folder:
+        manifest = _stoppable(Path(folder))
+        for name, words in STARTS.items():
+            arguments = [manifest if word == STOPPED else word for word in words]
+            _start(arguments)
+            walls, cpus = zip(*(_start(arguments) for _ in range(options.rounds)), strict=True)
+            rows.append((name, statistics.median(walls), statistics.median(cpus)))
     table = Table(title=f"Median of {options.rounds} starts, after one to warm the files")
     for heading in ("", "wall s", "CPU ms"):
         table.add_column(heading, justify="right" if heading else "left")

@@ -6,9 +6,12 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import anyio
 import pytest
 
 import repertory
+from repertory.runtime.journal import open_journal
+from repertory.xp_store import open_database
 
 ROOMS = ["protocol", "xp_store", "agents", "simulators", "runtime"]
 HEAVY = {"aiohttp", "chromadb", "mcp", "numpy", "onnxruntime", "pydantic", "sqlmodel", "xllamacpp"}
@@ -121,3 +124,18 @@ def test_help_does_not_load_the_index_or_the_models() -> None:
 def test_checking_a_manifest_does_not_load_the_index() -> None:
     """Ours: an editor may check a manifest at every key."""
     assert not {"chromadb", "onnxruntime", "xllamacpp"} & _after_command("check", str(MANIFEST))
+
+
+def test_a_stop_waits_for_no_library_of_the_store(tmp_path: Path) -> None:
+    """Ours: the kill switch is pressed by somebody in a hurry."""
+    manifest = tmp_path / "network.yaml"
+    url = f"sqlite:///{tmp_path}/store.db"
+    manifest.write_text(f"network: test\nstore: {{url: '{url}'}}\nagents: {{a: {{kind: 'a:A'}}}}\n")
+
+    async def begin() -> None:
+        async with open_database(url) as database, open_journal(database):
+            pass
+
+    anyio.run(begin)
+    loaded = _after_command("stop", "-m", str(manifest))
+    assert not {"alembic", "chromadb", "mcp", "numpy", "sqlalchemy", "sqlmodel"} & loaded
