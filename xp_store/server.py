@@ -115,7 +115,12 @@ _TOOLS: dict[str, tuple[str, dict[str, Any], bool]] = {
         _schema((), family={"type": "string", "maxLength": 200}),
         True,
     ),
-    "verify": ("Walk the ledger and compare every pack with its digest.", _schema(()), True),
+    "verify": (
+        "Walk the ledger and compare every pack with its digest; unfinished: packs whose"
+        " forgetting was interrupted before their files were purged.",
+        _schema(()),
+        True,
+    ),
 }
 
 
@@ -396,14 +401,16 @@ class _Desk:
         found = await self._store.stats(tenant=identity.tenant, family=given.get("family"))
         return {"families": [each.wire() for each in found]}
 
-    async def _verify(self, _: dict[str, Any], __: Identity) -> Answer:
+    async def _verify(self, _: dict[str, Any], identity: Identity) -> Answer:
         report = await self._store.verify_ledger()
+        left = await self._store.govern.unfinished(tenant=identity.tenant)
         return {
             "intact": report.intact,
             "entries": report.entries,
             "packs": report.packs,
             "head": report.head,
             "problems": len(report.problems),
+            "unfinished": len(left),
         }
 
     def _denied(self, identity: Identity, tool: str) -> str:
