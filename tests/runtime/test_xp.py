@@ -101,7 +101,7 @@ def test_the_manifest_says_when_recall_is_silent(folder: Path, said: Any) -> Non
     told = said(*asked)
     assert told["floor"] == {"cosine": pytest.approx(0.62), "overlap": 0.72}
     found = {}
-    for floor in ("{cosine: 1.01, words: 1.01}", "{cosine: 0.1, words: 1.01}"):
+    for floor in ("{cosine: 1.01, words: 1.01}", "{cosine: 1.01, words: 0.01}"):
         (folder / "network.yaml").write_text(MANIFEST + f"experience: {{floor: {floor}}}\n")
         found[floor] = len(said(*asked)["hits"])
     assert list(found.values()) == [0, 2]
