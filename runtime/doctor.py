@@ -121,6 +121,11 @@ def _network(manifest: Manifest, store: str) -> Iterator[Diagnosis]:
 
     for told in examine_models(manifest):
         yield Diagnosis(*told)
+    if any(entry.is_remote for entry in manifest.agents.values()):
+        from .doctor_peers import examine_peers
+
+        for peer in examine_peers(manifest):
+            yield Diagnosis(*peer)
     yield from examine_store(store or manifest.store_url)
     yield from _work(manifest, store or manifest.store_url)
     for each in examine_guards(manifest, store or manifest.store_url):

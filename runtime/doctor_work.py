@@ -1,6 +1,7 @@
 """The doctor's look at a network's work: what rests, what was given up on, what is full or spent."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from time import time
 from typing import Literal
 
@@ -16,11 +17,14 @@ from .manifest import Manifest
 from .screen import duration
 from .standing import read_standing
 from .stops import read_stops
+from .supervision import GAVE_UP
 from .tenants import Tenants, spent_of
 
 Told = tuple[str, Literal["ok", "warning", "error"], str, str]
 # Shares of a mailbox or a budget from which on it is told of.
 _NEARLY = 0.8
+# By how much clocks may differ without a word, in seconds.
+_SKEW_SECONDS = 60.0
 _WAITING = "('TASK_STATE_INPUT_REQUIRED', 'TASK_STATE_AUTH_REQUIRED')"
 
 
@@ -48,6 +52,9 @@ async def _look(manifest: Manifest, url: str, running: bool) -> list[Told]:
                     f"{kind} {name}" if kind != "stop" else f"stop of {name.rpartition('@')[0]}"
                 )
                 found.append((subject, "error", detail, _mend(kind)))
+        else:
+            found.extend(await database.read(_given_up))
+        found.extend(await database.read(_clock))
         letters, count = await dead_letters(database, limit=1)
         if letters:
             latest = letters[0]
@@ -76,6 +83,34 @@ def _mend(kind: str) -> str:
     return (
         "start its server, or look at it with repertory models status; it is tried again by itself"
     )
+
+
+def _given_up(connection: Connection) -> list[Told]:
+    """Why the last process that was given up with its agent ended."""
+    row = connection.execute(
+        "SELECT reason, at FROM audit WHERE what=? AND target='network' ORDER BY number DESC LIMIT 1",
+        (GAVE_UP,),
+    ).fetchone()
+    if row is None:
+        return []
+    when = datetime.fromtimestamp(row[1], UTC).isoformat(timespec="seconds")
+    advice = "mend what it crashes over (repertory tasks --dead), then start the network again"
+    sentence = f"no process runs it; the last that ended with an agent did so at {when}: {row[0]}"
+    return [("network", "warning", sentence, advice)]
+
+
+def _clock(connection: Connection) -> list[Told]:
+    """Whether what happened last lies in the future."""
+    latest = connection.execute("SELECT max(updated_at) FROM task").fetchone()[0]
+    ahead = (latest or 0.0) - time()
+    if ahead < _SKEW_SECONDS:
+        return []
+    sentence = f"the newest task changed {duration(ahead)} in the future of this machine's clock"
+    advice = (
+        "set the clock of this machine, or of the one that runs the network; leases do not depend"
+        " on it, the windows of budgets and what is shown do"
+    )
+    return [("clock", "warning", sentence, advice)]
 
 
 def _queues(connection: Connection, manifest: Manifest) -> list[Told]:

@@ -131,7 +131,7 @@ async def open_network(
             checker=await enter(open_checker()),
             models=await enter(open_models(manifest, models or {})),
             remote={
-                name: await enter(_link(manifest, name, entry, audit))
+                name: await enter(open_peer(manifest, name, entry, audit))
                 for name, entry in manifest.agents.items()
                 if entry.is_remote
             },
@@ -209,7 +209,7 @@ def _make_hosts(
 
 
 @asynccontextmanager
-async def _link(
+async def open_peer(
     manifest: Manifest, name: str, entry: AgentEntry, audit: Audit
 ) -> AsyncIterator[AgentService]:
     """The link to an agent elsewhere, by this network's own identity there."""

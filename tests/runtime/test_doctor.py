@@ -9,11 +9,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from repertory.runtime import open_network
+from repertory.runtime.audit import AuditEntry, write_audit
 from repertory.runtime.budget import Usage
 from repertory.runtime.cli import run_cli
 from repertory.runtime.dead_letters import bury
 from repertory.runtime.doctor import examine_store
 from repertory.runtime.exits import Exit
+from repertory.runtime.supervision import GAVE_UP
 from repertory.xp_store import WEIGHTS, open_database
 from tests.cluster import Cluster
 
@@ -226,3 +228,45 @@ def test_the_doctor_says_what_is_stopped_given_up_on_full_and_spent(
     capsys.readouterr()
     run_cli(["doctor", "network.yaml", "--json"])
     assert "stopped" not in diagnoses(capsys)
+
+
+def test_the_doctor_says_why_a_network_ended_and_that_a_clock_was_set_back(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: what ended a process is known without its log; nobody has to guess at a clock."""
+
+    async def spoil() -> None:
+        async with open_network("network.yaml") as network:
+            await network.tell("desk", "may I?")
+            await network.idle()
+            database = network.journal.database
+            sentence = "agent desk crashed more than 3 times in 5 s; the last time: KeyError: 1"
+            entry = AuditEntry(GAVE_UP, agent="desk", target="network", reason=sentence)
+            await write_audit(database, entry)
+            await database.transact(
+                lambda connection: connection.execute("UPDATE task SET updated_at=updated_at+7200")
+            )
+
+    anyio.run(spoil)
+    capsys.readouterr()
+    assert run_cli(["doctor", "network.yaml", "--json"]) == Exit.DONE
+    found = {each["subject"]: each for each in json.loads(capsys.readouterr().out)["diagnoses"]}
+    assert found["network"]["state"] == found["clock"]["state"] == "warning"
+    assert "the last time: KeyError: 1" in found["network"]["found"]
+    assert "in the future" in found["clock"]["found"]
+
+
+def test_a_peer_that_does_not_answer_is_told_with_its_address(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours: a network is no better than the agents that it asks."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        free_port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{free_port}/agents/clerk/mcp"
+    more = f"  clerk: {{url: '{url}'}}\n"
+    (folder / "network.yaml").write_text(MANIFEST + more)
+    assert run_cli(["doctor", "network.yaml", "--json"]) == Exit.ENVIRONMENT
+    found = {each["subject"]: each for each in json.loads(capsys.readouterr().out)["diagnoses"]}
+    assert found["peer clerk"]["state"] == "error"
+    assert str(free_port) in found["peer clerk"]["found"]
+    assert "agents.clerk.url" in found["peer clerk"]["advice"]
