@@ -47,11 +47,13 @@ models = typer.Typer(
     help="How a network's models do, and the embedded models' files; alone, as 'models status'.",
 )
 keys = typer.Typer(no_args_is_help=True, help="API keys of those who may call a served network.")
+store_app = typer.Typer(no_args_is_help=True, help="The store's tables.")
 tools = typer.Typer(no_args_is_help=True, help="What outside tools say of themselves.")
 app.add_typer(tools, name="tools", rich_help_panel="Look")
 app.add_typer(xp, name="xp", rich_help_panel="Look")
 app.add_typer(models, name="models", rich_help_panel="Set up")
 app.add_typer(keys, name="keys", rich_help_panel="Set up")
+app.add_typer(store_app, name="store", rich_help_panel="Set up")
 
 # Entry points of this group name functions `add(app, runner)`; see simulators/commands.py.
 COMMANDS = "repertory.commands"
@@ -394,6 +396,21 @@ def models_status(manifest: Manifest = DEFAULT_MANIFEST, as_json: Json = False) 
     from .cli_models import probe_models
 
     raise typer.Exit(probe_models(manifest, as_json))
+
+
+@store_app.command("upgrade", epilog=example("repertory store upgrade -m network.yaml --dry-run"))
+def store_upgrade(
+    manifest: Manifest = DEFAULT_MANIFEST,
+    store: Store = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, and change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring a store to this version's tables now; whoever opens it next does so otherwise."""
+    from .cli_store import upgrade_store
+
+    raise typer.Exit(upgrade_store(manifest, store, dry_run, as_json))
 
 
 @app.command(rich_help_panel="Set up", epilog=example("repertory check network.yaml"))

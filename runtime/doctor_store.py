@@ -10,9 +10,16 @@ from typing import Literal
 import anyio
 
 from repertory.protocol import RepertoryError
-from repertory.xp_store import Connection, file_of, open_database, shown_url
+from repertory.xp_store import (
+    Connection,
+    StoreVersionError,
+    file_of,
+    open_database,
+    shown_url,
+)
 
 from .lease import ProcessInfo, processes_of
+from .revised import Revised, revisions_of
 
 Told = tuple[str, Literal["ok", "warning", "error"], str, str]
 _LITTLE_ROOM, _NO_ROOM = 1_000_000_000, 100_000_000
@@ -49,8 +56,35 @@ def look_at_store(url: str) -> Iterator[Told]:
         yield "store", "ok", f"none yet; the first run makes {file}", ""
     else:
         yield _soundness(file, url)
+        yield from _tables(url)
         yield from _processes(url)
     yield _room(file)
+
+
+def _tables(url: str) -> Iterator[Told]:
+    """Which revisions the tables have; a newer one is what this version must not touch."""
+    try:
+        found = anyio.run(_read_revisions, url)
+    except StoreVersionError as error:
+        yield "tables", "error", error.sentence, ""
+        return
+    except RepertoryError:
+        return  # The store is told of by itself.
+    told = ", ".join(each.sentence for each in found)
+    lacking = [f"{each.name} {number}" for each in found if each.found for number in each.pending]
+    if lacking:
+        advice = (
+            "repertory store upgrade runs them now, else whatever opens the store next does;"
+            " make a copy of the store before: there is no way back"
+        )
+        yield "tables", "warning", f"{told}; to be run: {', '.join(lacking)}", advice
+    else:
+        yield "tables", "ok", told, ""
+
+
+async def _read_revisions(url: str) -> list[Revised]:
+    async with open_database(url) as database:
+        return await revisions_of(database)
 
 
 def rows_of(url: str, query: str, *values: float) -> list[tuple[object, ...]]:
@@ -146,6 +180,7 @@ def _server(url: str) -> Iterator[Told]:
     except RepertoryError as error:
         yield "store", "error", error.sentence, ""
         return
+    yield from _tables(url)
     yield from _processes(url)
 
 

@@ -12,8 +12,8 @@ from repertory.xp_store import Connection, open_database
 
 from .budget import Usage
 from .dead_letters import dead_letters
-from .journal import open_journal
 from .manifest import Manifest
+from .revised import revisions_of
 from .screen import duration
 from .standing import read_standing
 from .stops import read_stops
@@ -41,7 +41,11 @@ def examine_work(manifest: Manifest, url: str, *, running: bool) -> Iterator[Tol
 
 
 async def _look(manifest: Manifest, url: str, running: bool) -> list[Told]:
-    async with open_database(url) as database, open_journal(database):
+    async with open_database(url) as database:
+        journal, *_ = await revisions_of(database)
+        if journal.pending:
+            # Whoever looks changes nothing; `tables` says what to do.
+            return []
         found: list[Told] = [
             ("stopped", "error", stop.sentence, _resume(stop.kind, stop.name))
             for stop in await read_stops(database)

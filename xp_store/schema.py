@@ -47,7 +47,8 @@ class Schema:
             for each in self.folder.glob("r*.py")
             if (match := re.fullmatch(r"r(\d{4})_(\w+)", each.stem))
         }
-        return [f"{number} {told[number]}" for number in sorted(told) if number > found]
+        has = _FIRST if found == UNVERSIONED else found
+        return [f"{number} {told[number]}" for number in sorted(told) if number > has]
 
 
 EXPERIENCE: Final = Schema(
