@@ -8,7 +8,7 @@ from repertory.xp_store import file_of, open_database
 
 from .chosen import choose
 from .exits import Exit
-from .revised import SCHEMAS, Revised, revised, revisions_of
+from .revised import SCHEMAS, Revised, revisions_of
 from .screen import Screen, grid
 
 
@@ -20,7 +20,7 @@ def upgrade_store(path: Path, store: str, dry_run: bool, as_json: bool) -> int:
         file = file_of(chosen.url)
         if dry_run and file is not None and not await anyio.Path(file).exists():
             # To look makes nothing.
-            return [revised(schema, "") for schema in SCHEMAS]
+            return [Revised(schema, "") for schema in SCHEMAS]
         async with open_database(chosen.url) as database:
             before = await revisions_of(database)
             if not dry_run:
@@ -29,9 +29,22 @@ def upgrade_store(path: Path, store: str, dry_run: bool, as_json: bool) -> int:
             return before
 
     found = anyio.run(change)
-    rows = [(each.sentence, each.newest, ", ".join(each.pending) or "nothing") for each in found]
+    ran = [each.pending for each in found]
+    tables = [
+        {
+            "name": each.schema.name,
+            "found": each.found,
+            "newest": each.schema.head,
+            "pending": lacks,
+        }
+        for each, lacks in zip(found, ran, strict=True)
+    ]
+    rows = [
+        (each.sentence, each.schema.head, ", ".join(lacks) or "nothing")
+        for each, lacks in zip(found, ran, strict=True)
+    ]
     screen.result(
-        {"changed": not dry_run and any(each.pending for each in found), "tables": found},
+        {"changed": not dry_run and any(ran), "tables": tables},
         grid(("before", "newest", "would be run" if dry_run else "was run"), rows),
     )
     return Exit.DONE

@@ -71,7 +71,9 @@ def _tables(url: str) -> Iterator[Told]:
     except RepertoryError:
         return  # The store is told of by itself.
     told = ", ".join(each.sentence for each in found)
-    lacking = [f"{each.name} {number}" for each in found if each.found for number in each.pending]
+    lacking = [
+        f"{each.schema.name} {number}" for each in found if each.found for number in each.pending
+    ]
     if lacking:
         advice = (
             "repertory store upgrade runs them now, else whatever opens the store next does;"

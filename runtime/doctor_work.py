@@ -43,7 +43,7 @@ def examine_work(manifest: Manifest, url: str, *, running: bool) -> Iterator[Tol
 async def _look(manifest: Manifest, url: str, running: bool) -> list[Told]:
     async with open_database(url) as database:
         journal, *_ = await revisions_of(database)
-        if journal.pending:
+        if journal.found != journal.schema.head:
             # Whoever looks changes nothing; `tables` says what to do.
             return []
         found: list[Told] = [

@@ -18,21 +18,25 @@ SCHEMAS = (JOURNAL, EXPERIENCE)
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """A room's tables in a store. found: "" where there are none; pending: what they lack."""
+    """A room's tables in a store, and which revision they have; "" where there are none."""
 
-    name: str
+    schema: Schema
     found: str
-    newest: str
-    pending: tuple[str, ...]
+
+    @property
+    def pending(self) -> list[str]:
+        """What they lack, in words; blocking."""
+        return self.schema.pending(self.found)
 
     @property
     def sentence(self) -> str:
         """Which revision they have."""
+        name = self.schema.name
         if not self.found:
-            return f"{self.name}: none yet"
+            return f"{name}: none yet"
         if self.found == UNVERSIONED:
-            return f"{self.name}: from before revisions were kept"
-        return f"{self.name} {self.found}"
+            return f"{name}: from before revisions were kept"
+        return f"{name} {self.found}"
 
 
 async def revisions_of(database: Database) -> list[Revised]:
@@ -41,15 +45,9 @@ async def revisions_of(database: Database) -> list[Revised]:
     Raises:
         StoreVersionError: A newer version wrote one of them.
     """
-
     held = await database.read(
         lambda connection: [revision_of(connection, schema) for schema in SCHEMAS]
     )
     for schema, found in zip(SCHEMAS, held, strict=True):
         refuse_newer(found, schema, database.name)
-    return [revised(schema, found) for schema, found in zip(SCHEMAS, held, strict=True)]
-
-
-def revised(schema: Schema, found: str) -> Revised:
-    """What tables at `found` lack; "" where there are none."""
-    return Revised(schema.name, found, schema.head, tuple(schema.pending(found)))
+    return [Revised(schema, found) for schema, found in zip(SCHEMAS, held, strict=True)]

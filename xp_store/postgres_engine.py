@@ -475,6 +475,15 @@ class PostgresDatabase(Database):
                 self._ear.start()
 
 
+def _not_the_owner(error: BaseException, name: str, schema: Schema) -> StoreError:
+    told = refused(error, name).sentence.partition(";")[0]
+    return StoreError(
+        f"{told}: its {schema.name} must come to revision {schema.head}, which this role may not"
+        " do; run repertory store upgrade as the role that owns the tables",
+        path=name,
+    )
+
+
 def upgrade_server(conninfo: str, name: str, schema: Schema) -> None:
     """Bring a room's tables in a database to their newest revision, on a connection of its own.
 
@@ -498,7 +507,10 @@ def upgrade_server(conninfo: str, name: str, schema: Schema) -> None:
                 )
                 bring_up(sql, schema, name)
         except DBAPIError as error:
-            raise refused(error.orig or error, name) from error
+            cause = error.orig or error
+            if isinstance(cause, psycopg.errors.InsufficientPrivilege):
+                raise _not_the_owner(cause, name, schema) from error
+            raise refused(cause, name) from error
 
 
 def refused(error: BaseException, name: str) -> StoreError:
