@@ -111,5 +111,6 @@ FAULTS = (
         "the wall clock of a running process jumps (libfaketime; the monotonic one does not)",
         doses(20, 200, 3),
         jump_clocks,
+        waits=True,
     ),
 )

@@ -104,7 +104,11 @@ def summed(outcomes: Sequence[Outcome]) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row of the table. doses: how often, by size. stores: where it makes sense."""
+    """One row of the table.
+
+    doses: how often, by size. stores: where it makes sense. waits: whether it mostly waits,
+    so that it may be done beside what works.
+    """
 
     id: str
     title: str
@@ -112,6 +116,7 @@ class Fault:
     doses: Mapping[Size, int]
     run: Callable[[Bench], Awaitable[Outcome]]
     stores: tuple[str, ...] = ("sqlite", "postgresql")
+    waits: bool = False
 
     @property
     def family(self) -> str:

@@ -248,5 +248,6 @@ FAULTS = (
         "steady work, looked at for what grows",
         doses(60, 1800, 3),
         soak,
+        waits=True,
     ),
 )

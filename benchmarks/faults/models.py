@@ -115,5 +115,6 @@ FAULTS = (
         "the model server " + ", ".join(TOLD[way] for way in WAYS),
         doses(20, 100, 6),
         break_models,
+        waits=True,
     ),
 )

@@ -226,6 +226,7 @@ FAULTS = (
         doses(20, 60, 1),
         cut_off,
         stores=("postgresql",),
+        waits=True,
     ),
     Fault(
         "F12",
@@ -234,6 +235,7 @@ FAULTS = (
         doses(20, 20, 1),
         stop_worker,
         stores=("postgresql",),
+        waits=True,
     ),
     Fault(
         "F19",
@@ -242,5 +244,6 @@ FAULTS = (
         doses(600, 2000, 60),
         kill_replicas,
         stores=("postgresql",),
+        waits=True,
     ),
 )
