@@ -107,7 +107,7 @@ class Fault:
     """One row of the table.
 
     doses: how often, by size. stores: where it makes sense. waits: whether it mostly waits,
-    so that it may be done beside what works.
+    so that it may be done beside what works. shared: whether the stores share the dose.
     """
 
     id: str
@@ -117,6 +117,11 @@ class Fault:
     run: Callable[[Bench], Awaitable[Outcome]]
     stores: tuple[str, ...] = ("sqlite", "postgresql")
     waits: bool = False
+    shared: bool = False
+
+    def dose(self, size: Size) -> int:
+        """How often it is done on one store."""
+        return self.doses[size] // len(self.stores) if self.shared else self.doses[size]
 
     @property
     def family(self) -> str:

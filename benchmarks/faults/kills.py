@@ -184,6 +184,7 @@ FAULTS = (
         "the process of an agent that another network asks is killed at random moments",
         doses(200, 2000, 3),
         kill_agent,
+        shared=True,
     ),
     Fault(
         "F2",

@@ -22,22 +22,28 @@ from .serving import Served, clerk, kind
 
 _ERROR_SECONDS = 1.0
 _HELD = "held.txt"
+# Servers of each kind: one that dies again and again is left alone for seconds in between.
+_PLACES = 5
 
 
 async def kill_peers(bench: Bench) -> Outcome:
     """Kill each kind of peer `dose` times while it is being called."""
     outcome = Outcome(dose=f"{bench.dose} kills over pipes, over HTTP and over A2A each")
     ledger = Ledger(bench.folder / "ledger.txt")
-    port = free_port()
+    ports = {place: free_port() for place in range(_PLACES)}
     agents = {
-        "piped": kind("Caller", tools=["piped"], concurrency=8),
-        "wired": kind("Caller", tools=["wired"], concurrency=8),
+        "piped": kind("Caller", tools=[f"piped{n}" for n in ports], concurrency=8),
+        "wired": kind("Caller", tools=[f"wired{n}" for n in ports], concurrency=8),
         "clerk": clerk(),
     }
     async with open_books(ledger, bench.dice, slow=0.01) as books:
+        failing = {"on_unknown": "fail"}
         tools: dict[str, Any] = {
-            "piped": {"command": ["python", "peer.py", _HELD], "on_unknown": "fail"},
-            "wired": {"url": f"http://127.0.0.1:{port}/mcp", "on_unknown": "fail"},
+            **{f"piped{n}": {"command": ["python", "peer.py", _HELD], **failing} for n in ports},
+            **{
+                f"wired{n}": {"url": f"http://127.0.0.1:{p}/mcp", **failing}
+                for n, p in ports.items()
+            },
             "books": {"url": books.url, "idempotent": "all"},
         }
         async with (
@@ -47,23 +53,23 @@ async def kill_peers(bench: Bench) -> Outcome:
             await served.start()
             held, taken, again = served.folder / _HELD, list[float](), 0
 
-            async def piped() -> None:
-                for number in range(bench.dose):
-                    taken.append(await _kill_piped(client, held, number, outcome))
-                    if (number + 1) % max(1, bench.dose // 3) == 0:
-                        bench.say(f"{number + 1} of {bench.dose} kills over pipes")
+            async def piped(place: int) -> None:
+                for number in range(place, bench.dose, _PLACES):
+                    taken.append(await _kill_piped(client, held, place, number, outcome))
 
-            async def wired() -> None:
-                for number in range(bench.dose):
-                    with _wired(served.folder, port) as peer:
-                        taken.append(await _kill_wired(client, held, number, peer, outcome))
+            async def wired(place: int) -> None:
+                for number in range(place, bench.dose, _PLACES):
+                    with _wired(served.folder, ports[place]) as peer:
+                        told = await _kill_wired(client, held, place, number, peer, outcome)
+                        taken.append(told)
 
             async with _canary(client, ledger, outcome), anyio.create_task_group() as group:
-                group.start_soon(piped)
-                group.start_soon(wired)
+                for place in ports:
+                    group.start_soon(piped, place)
+                    group.start_soon(wired, place)
                 again = await _kill_agents(bench, outcome)
             assert served.life is not None
-            outcome.broken += orphans(served.life.pid, "peer.py", most=1)
+            outcome.broken += orphans(served.life.pid, "peer.py", most=_PLACES)
             await served.kill()
             outcome.broken += await _gone(served.folder)
     slowest = max(taken)
@@ -78,9 +84,11 @@ async def kill_peers(bench: Bench) -> Outcome:
     return outcome
 
 
-async def _kill_piped(client: Client, held: Path, number: int, outcome: Outcome) -> float:
+async def _kill_piped(
+    client: Client, held: Path, place: int, number: int, outcome: Outcome
+) -> float:
     name = f"piped-{number}"
-    task = await client.send("piped", name, {"tool": "piped.hold"})
+    task = await client.send("piped", name, {"tool": f"piped{place}.hold"})
     pid = await _holder(held, name)
     began = monotonic()
     os.kill(pid, signal.SIGKILL)
@@ -89,10 +97,15 @@ async def _kill_piped(client: Client, held: Path, number: int, outcome: Outcome)
 
 
 async def _kill_wired(
-    client: Client, held: Path, number: int, peer: "subprocess.Popen[bytes]", outcome: Outcome
+    client: Client,
+    held: Path,
+    place: int,
+    number: int,
+    peer: "subprocess.Popen[bytes]",
+    outcome: Outcome,
 ) -> float:
     name = f"wired-{number}"
-    task = await client.send("wired", name, {"tool": "wired.hold"})
+    task = await client.send("wired", name, {"tool": f"wired{place}.hold"})
     await _holder(held, name)
     began = monotonic()
     peer.kill()

@@ -36,6 +36,7 @@ from .peers import FAULTS as PEERS
 from .points import FAULTS as POINTS
 from .power import FAULTS as POWER
 from .processes import Starter, open_starter
+from .releases import FAULTS as RELEASES
 from .replicas import FAULTS as REPLICAS
 from .servers import FAULTS as SERVERS
 from .stores import MissingStoreError, Store, open_store
@@ -51,6 +52,7 @@ FAULTS: tuple[Fault, ...] = (
     *POINTS,
     *REPLICAS,
     *LOADS,
+    *RELEASES,
     *INDEXES,
     *DISKS,
     *SERVERS,
@@ -66,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--nightly", action="store_true", help="the nightly dose")
     parser.add_argument("--tiny", action="store_true", help="a dose that tries the harness only")
     parser.add_argument("--only", action="append", default=[], metavar="F4", help="may be repeated")
+    parser.add_argument("--dose", type=int, help="how often, in place of the size's own number")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
     parser.add_argument("--store", choices=(*STORES, "both"), default="both")
     parser.add_argument("--json", type=Path, help="also write the outcomes to this file")
@@ -94,7 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 with open_store(name) as store:
                     for fault in here:
-                        note(fault, name, do(fault, store, starter, given.seed, size))
+                        dose = given.dose or fault.dose(size)
+                        note(fault, name, do(fault, store, starter, given.seed, size, dose))
             except MissingStoreError as reason:
                 print(f"{name}: {reason}")
                 for fault in here:
@@ -119,6 +123,7 @@ def _side_by_side(stores: Sequence[str], chosen: Sequence[Fault], given: Namespa
             words += ["--seed", str(given.seed), "--json", f"{folder}/{number}.json"]
             words += [word for each in ids for word in ("--only", each)]
             words += [f"--{key}" for key in ("nightly", "tiny") if getattr(given, key)]
+            words += ["--dose", str(given.dose)] if given.dose else []
             words += ["--no-page"] * given.no_page
             process = Popen(words, stdout=PIPE, stderr=STDOUT, text=True)
             assert process.stdout is not None
@@ -143,9 +148,8 @@ def _side_by_side(stores: Sequence[str], chosen: Sequence[Fault], given: Namespa
     return max(statuses)
 
 
-def do(fault: Fault, store: Store, starter: Starter, seed: int, size: Size) -> Outcome:
+def do(fault: Fault, store: Store, starter: Starter, seed: int, size: Size, dose: int) -> Outcome:
     """Do one fault on one store, in a folder and with dice of its own."""
-    dose = fault.doses[size]
     print(f"{fault.id} {fault.title} on {store.name}", flush=True)
     began = monotonic()
     with TemporaryDirectory(prefix=f"{fault.id}-") as folder:

@@ -187,5 +187,6 @@ FAULTS = (
         " loses answers",
         doses(10_000, 100_000, 200),
         trouble_wire,
+        shared=True,
     ),
 )
