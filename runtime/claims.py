@@ -14,23 +14,25 @@ from repertory.xp_store import Connection, Database
 from .lease import WORK, Lease
 
 _MOST: Final = 500
-# Whose tasks are to be had: nobody's, and those of processes whose lease lapsed.
-_TO_BE_HAD = "(SELECT 0 UNION ALL SELECT number FROM process WHERE lease_until < {now})"
+# Agents from which on those are asked for first that have something to be had.
+_MANY: Final = 16
+# What a sign or an empty text is added to is left out of the choice of an index: the one by
+# dialogue is right whatever the statistics say, which are missing or old while a queue grows.
 _CLAIMABLE = """
 SELECT t.id FROM task t
-WHERE t.ended=0 AND t.agent=? AND t.owner IN {had} AND NOT EXISTS (
+WHERE t.ended=0 AND t.agent=? AND t.owner IN ({had}) AND NOT EXISTS (
     SELECT 1 FROM task e
-    WHERE e.tenant=t.tenant AND e.context_id=t.context_id AND e.ended=0
-    AND e.agent=t.agent AND e.principal=t.principal AND e.park='' AND e.id<>t.id
-    AND CASE WHEN e.owner IN {had}
+    WHERE e.tenant=t.tenant AND e.context_id=t.context_id AND +e.ended=0
+    AND e.agent || ''=t.agent AND e.principal || ''=t.principal AND e.park='' AND e.id<>t.id
+    AND CASE WHEN e.owner IN ({had})
         THEN e.created_at < t.created_at OR (e.created_at = t.created_at AND e.id < t.id)
         ELSE e.owner<>? END)
 ORDER BY t.created_at, t.id LIMIT ?"""
 # What is this process's already and comes before what it takes.
 _BEFORE = """
 SELECT t.id, e.id FROM task t JOIN task e
-    ON e.tenant=t.tenant AND e.context_id=t.context_id AND e.ended=0 AND e.agent=t.agent
-    AND e.principal=t.principal AND e.park='' AND e.owner=? AND e.id<>t.id
+    ON e.tenant=t.tenant AND e.context_id=t.context_id AND +e.ended=0 AND e.agent || ''=t.agent
+    AND e.principal || ''=t.principal AND e.park='' AND e.owner=? AND e.id<>t.id
     AND (e.created_at < t.created_at OR (e.created_at = t.created_at AND e.id < t.id))
 WHERE t.id IN ({marks})"""
 
@@ -41,21 +43,29 @@ class Claims:
     def __init__(self, database: Database, lease: Lease) -> None:
         self._database = database
         self._lease = lease
-        had = _TO_BE_HAD.format(now=lease.now)
-        self._claimable = _CLAIMABLE.format(had=had)
+        self._lapsed = f"SELECT number FROM process WHERE lease_until < {lease.now}"
+        self._claimable = _CLAIMABLE
         if lease.locks:
             self._claimable += " FOR UPDATE OF t SKIP LOCKED"
 
     async def all(self, agents: Collection[str]) -> list[str]:
         """Take every task of these agents that has not ended, where this process is alone."""
         me = self._lease.number
-        names = tuple(agents)
-        where = f"ended=0 AND owner<>? AND agent IN ({','.join('?' * len(names))})"
+        names = frozenset(agents)
+        free = "ended=0 AND owner<>?"
 
         def unit(connection: Connection) -> list[str]:
-            rows = connection.execute(f"SELECT id FROM task WHERE {where}", (me, *names))
-            found = [row[0] for row in rows.fetchall()]
-            connection.execute(f"UPDATE task SET owner=? WHERE {where}", (me, me, *names))
+            rows = connection.execute(f"SELECT DISTINCT agent FROM task WHERE {free}", (me,))
+            mine = [name for (name,) in rows.fetchall() if name in names]
+            found: list[str] = []
+            for start in range(0, len(mine), _MOST):
+                some = mine[start : start + _MOST]
+                taken = connection.execute(
+                    f"UPDATE task SET owner=? WHERE {free} AND agent IN"
+                    f" ({','.join('?' * len(some))}) RETURNING id",
+                    (me, me, *some),
+                )
+                found += [row[0] for row in taken.fetchall()]
             return found
 
         return await self._database.transact(unit)
@@ -69,8 +79,22 @@ class Claims:
 
         def unit(connection: Connection) -> tuple[list[str], list[tuple[str, str]]]:
             found: list[str] = []
-            for agent, most in places.items():
-                rows = connection.execute(self._claimable, (agent, me, min(most, _MOST)))
+            # Whose tasks are to be had: nobody's, and those of processes whose lease lapsed.
+            lapsed = connection.execute(self._lapsed).fetchall()
+            owners = (0, *(row[0] for row in lapsed))
+            had = ",".join("?" * len(owners))
+            statement = self._claimable.format(had=had)
+            asked: Mapping[str, int] = places
+            if len(places) > _MANY:
+                # Of very many agents few have something to do.
+                wanted = connection.execute(
+                    f"SELECT DISTINCT agent FROM task WHERE ended=0 AND owner IN ({had})", owners
+                ).fetchall()
+                asked = {name: places[name] for (name,) in wanted if name in places}
+            for agent, most in asked.items():
+                rows = connection.execute(
+                    statement, (agent, *owners, *owners, me, min(most, _MOST))
+                )
                 ids = [row[0] for row in rows.fetchall()]
                 if ids:
                     connection.execute(
@@ -102,13 +126,10 @@ class Claims:
 
     async def at_work(self, agents: Collection[str]) -> bool:
         """Whether any process has work left for these agents, or nobody has taken it yet."""
-        names = tuple(agents)
-        query = (
-            "SELECT 1 FROM task WHERE ended=0 AND park=''"
-            f" AND agent IN ({','.join('?' * len(names))}) LIMIT 1"
-        )
+        names = frozenset(agents)
+        query = "SELECT DISTINCT agent FROM task WHERE ended=0 AND park=''"
         return await self._database.read(
-            lambda connection: connection.execute(query, names).fetchone() is not None
+            lambda connection: any(name in names for (name,) in connection.execute(query))
         )
 
     async def held(self) -> set[str]:

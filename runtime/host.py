@@ -2,7 +2,8 @@
 
 A host keeps what was accepted and has not ended, so that a restart of its agent,
 or of the process, takes it up again. Who is restarted is `supervisor`'s to
-decide and `network`'s to do.
+decide and `network`'s to do. An agent that has had no work for a while sleeps: it
+has no task and no mailbox then, and is woken by what arrives for it.
 """
 
 import logging
@@ -11,7 +12,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
+from anyio.abc import TaskGroup
 from anyio.abc import TaskStatus as Started
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from repertory.agents import (
     Agent,
@@ -59,6 +62,9 @@ if TYPE_CHECKING:
     from .tools import ToolBox
 
 _log = logging.getLogger(__name__)
+_NO_TOOLS: Mapping[str, ToolSpec] = {}
+# How long an agent without work stays awake.
+_AWAKE_SECONDS = 10.0
 # How long a turn waits that a full disk has stopped, before it is begun again.
 _FULL_SECONDS = 0.5
 # How often a store that is away is asked again before an agent starts.
@@ -70,7 +76,30 @@ _CHARACTERS_PER_TOKEN = 4
 
 
 class AgentHost:
-    """Hosts one agent; `network` opens, stops and restarts it."""
+    """Hosts one agent; `network` begins, stops and restarts it."""
+
+    # There may be a hundred thousand that have nothing to do.
+    __slots__ = (
+        "_agent",
+        "_mailbox",
+        "_make",
+        "_scope",
+        "_state",
+        "_stopped",
+        "_tools_known",
+        "entry",
+        "held",
+        "life",
+        "model",
+        "name",
+        "network",
+        "pending",
+        "policy",
+        "running",
+        "telemetry",
+        "tool_specs",
+        "toolbox",
+    )
 
     def __init__(
         self,
@@ -91,21 +120,51 @@ class AgentHost:
         self.toolbox = toolbox
         self.policy = policy
         self.telemetry = telemetry
-        self.mailbox = Mailbox(
-            entry.mailbox, entry.concurrency, may_begin=network.tenants.may_begin
-        )
         self.pending: dict[str, TaskRecord] = {}
         self.running: dict[str, RunningTurn] = {}
         self.held: dict[str, TaskRecord] = {}
-        self.tool_specs: Mapping[str, ToolSpec] = {}
-        self.down = ""
-        # Which of its lives it is in, from 1 on.
+        self.tool_specs: Mapping[str, ToolSpec] = _NO_TOOLS
+        # Which of its lives it is in, from 1 on; sleep ends none.
         self.life = 0
         self._make = make
+        self._agent = make()
+        self._mailbox: Mailbox | None = None
+        self._state: Literal["away", "asleep", "called", "awake"] = "away"
+        # Of the present life; none while the agent sleeps or is down.
         self._scope: anyio.CancelScope | None = None
-        self._stopped = anyio.Event()
-        self._stopped.set()
+        self._stopped: anyio.Event | None = None
         self._tools_known = not entry.tools
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """Where its tasks wait."""
+        if self._mailbox is None:
+            self._mailbox = Mailbox(
+                self.entry.mailbox,
+                self.entry.concurrency,
+                may_begin=self.network.tenants.may_begin,
+            )
+        return self._mailbox
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait for their turn."""
+        return 0 if self._mailbox is None else self._mailbox.depth
+
+    @property
+    def free_places(self) -> int:
+        """How many more tasks could be at work at once than work or wait now."""
+        return self.entry.concurrency if self._mailbox is None else self._mailbox.free_places
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it has no work, and so no task of the event loop."""
+        return self._state == "asleep"
+
+    @property
+    def down(self) -> str:
+        """Why it takes no more work, "" while it does."""
+        return self.network.down.get(self.name, "")
 
     @property
     def full_name(self) -> str:
@@ -168,22 +227,60 @@ class AgentHost:
 
     # -- life --------------------------------------------------------------------
 
-    async def run(self, *, task_status: Started[None]) -> None:
-        """Open the agent and give it its turns, until `stop`; a crash is told to its supervisor."""
+    async def begin(self, group: TaskGroup) -> None:
+        """Begin the first life; one of a kind that opens nothing sleeps until it has work."""
+        self.life = 1
+        await self._begin_life(group)
+
+    async def restart(self, group: TaskGroup) -> None:
+        """Begin another life with a fresh agent and everything that has not ended."""
         self.life += 1
-        life, supervision = self.life, self.network.supervision
-        # What cannot be built at all ends the start of the network, and is no crash.
-        built = self._make() if life == 1 else None
         await self._settle_pending()
+        self.mailbox.begin_anew(self.pending.values())
+        try:
+            self._agent = self._make()
+        except Exception as error:  # noqa: BLE001 - its supervisor decides
+            self.network.supervision.crashed(self.name, self.life, error)
+            return
+        await self._begin_life(group)
+
+    async def _begin_life(self, group: TaskGroup) -> None:
+        if type(self._agent).open is not Agent.open:
+            self._live()
+            await group.start(self._run)
+            return
+        self._state = "asleep"
+        if self.waiting:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let the network rouse the agent, if it sleeps; also outside of any task."""
+        if self._state == "asleep":
+            self._state = "called"
+            self.network.call(self)
+
+    def rise(self, group: TaskGroup) -> None:
+        """Begin to work again on what has arrived, if nothing ended that meanwhile."""
+        if self._state == "called":
+            self._live()
+            group.start_soon(self._run)
+
+    def _live(self) -> None:
+        self._state = "awake"
+        self._scope = anyio.CancelScope()
         self._stopped = anyio.Event()
-        with anyio.CancelScope() as self._scope:
+
+    async def _run(self, *, task_status: Started[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Open the agent and give it its turns, until `stop` or sleep; a crash is told to its supervisor."""
+        life, supervision = self.life, self.network.supervision
+        agent, scope, stopped = self._agent, self._scope, self._stopped
+        assert scope is not None, "`_live` came before"
+        assert stopped is not None, "`_live` came before"
+        with scope:
             try:
-                agent = built or self._make()
                 async with agent.open(), anyio.create_task_group() as turns:
-                    self.mailbox.begin_anew(self.pending.values())
                     task_status.started()
-                    while True:
-                        record = await self.mailbox.get()
+                    while (record := await self._next()) is not None:
                         crash_point("after-claim")
                         if record.ended or record.id not in self.pending:
                             # It was ended without a turn, while it waited.
@@ -197,6 +294,7 @@ class AgentHost:
                             self.mailbox.done(record)
                             continue
                         turns.start_soon(self._turn, agent, record)
+                self._state = "asleep"
             except anyio.get_cancelled_exc_class():
                 raise
             except ExceptionGroup as group:
@@ -209,7 +307,31 @@ class AgentHost:
                 self.running.clear()
                 self.held.clear()
                 self._scope = None
-                self._stopped.set()
+                if self._state == "awake":
+                    self._state = "away"
+                stopped.set()
+        if self._state == "asleep":
+            self._fall_asleep()
+
+    async def _next(self) -> TaskRecord | None:
+        """The next task to begin, None when there has been nothing to do for a while."""
+        # Nothing begins in a life that is over.
+        await checkpoint_if_cancelled()
+        if type(self._agent).open is not Agent.open:
+            # It holds something while it runs, so it runs.
+            return await self.mailbox.get()
+        while True:
+            with anyio.move_on_after(_AWAKE_SECONDS):
+                return await self.mailbox.get()
+            if not self.pending and self.mailbox.unused:
+                return None
+
+    def _fall_asleep(self) -> None:
+        if self.waiting:
+            # It arrived while the last turn was on its way out.
+            self._wake()
+        elif self._mailbox is not None and self._mailbox.unused:
+            self._mailbox = None
 
     async def _settle_pending(self) -> None:
         """Wait for what the turns of an earlier life still had on its way to the journal."""
@@ -228,9 +350,10 @@ class AgentHost:
 
     async def stop(self) -> None:
         """End the agent's turns where they stand; their tasks stay in the journal."""
-        if self._scope is not None:
+        while self._scope is not None and self._stopped is not None:
             self._scope.cancel()
-        await self._stopped.wait()
+            await self._stopped.wait()
+        self._state = "away"
 
     def halt(self) -> None:
         """End the turns that a stop holds back; their tasks wait until it is lifted."""
@@ -259,6 +382,7 @@ class AgentHost:
                 del self.held[record.id]
                 if not record.ended:
                     self.mailbox.put_back(record)
+                    self._wake()
 
     def _hold(self, record: TaskRecord) -> None:
         """Keep a task from its turn until the stop that it met is lifted."""
@@ -270,7 +394,7 @@ class AgentHost:
 
     async def give_up(self, why: str) -> None:
         """Take no more work, and fail what is left, so that nobody waits for it."""
-        self.down = why
+        self.network.down[self.name] = why
         self.mailbox.begin_anew()
         for record in list(self.pending.values()):
             try:
@@ -290,6 +414,7 @@ class AgentHost:
         """Let an accepted task wait for its turn."""
         self.pending[record.id] = record
         self.mailbox.put(record)
+        self._wake()
         crash_point("before-claim")
         self.network.moved()
 
@@ -298,6 +423,7 @@ class AgentHost:
         self.pending[record.id] = record
         self.network.resumed.add(record.id)
         self.mailbox.put_back(record)
+        self._wake()
         self.network.moved()
 
     def let_go(self, record: TaskRecord) -> None:
@@ -326,6 +452,11 @@ class AgentHost:
         """End a task that the agent accepted and will not live to work on."""
         if self.down and not record.ended:
             await self.finish(record, TaskState.FAILED, self.down, "AGENT_DOWN")
+
+    def look_again(self) -> None:
+        """Ask anew which tenant may begin."""
+        if self._mailbox is not None:
+            self._mailbox.look_again()
 
     # -- turns -------------------------------------------------------------------
 
@@ -398,7 +529,9 @@ class AgentHost:
             self.network.lost(record, error)
             self._leave(record)
         except BaseException:
-            self._leave(record)
+            # It keeps its place until the agent begins anew, so that nobody passes it now.
+            self.network.tenants.over(record)
+            self.network.tenant_moved()
             raise
         else:
             self._leave(record)

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from operator import itemgetter
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -60,12 +61,18 @@ _OWNER = "journal"
 _INSERT_TASK, _TASK_COLUMNS = prepared_insert(TaskRow)
 _INSERT_TASK += " ON CONFLICT DO NOTHING"
 _INSERT_EVENT, _ = prepared_insert(EventRow)
+# The first event of a task, where the task was new.
+_INSERT_FIRST = (
+    _INSERT_EVENT.partition("VALUES")[0] + "SELECT ?, ?, ?, ? WHERE EXISTS"
+    " (SELECT 1 FROM task WHERE id=?)"
+)
 _INSERT_STEP, _STEP_COLUMNS = prepared_insert(StepRow)
 _INSERT_STEP += " ON CONFLICT (task_id, key) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in _STEP_COLUMNS if name not in ("task_id", "key")
 )
 _INSERT_COMMAND, _COMMAND_COLUMNS = prepared_insert(CommandRow)
 _INSERT_COMMAND += " RETURNING number"
+_in_order: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*_TASK_COLUMNS)
 _CREATED, _OWNED_BY = _TASK_COLUMNS.index("created_at"), _TASK_COLUMNS.index("owner")
 # By how much the next of a dialogue is later than the one before, in seconds.
 _TICK = 1e-5
@@ -139,6 +146,17 @@ def _budget(text: str) -> Budget:
     return Budget(**orjson.loads(text))
 
 
+# Most tasks have the same few budgets and capabilities.
+@lru_cache(maxsize=256)
+def _budget_text(budget: Budget) -> str:
+    return _dump({"tokens": budget.tokens, "calls": budget.calls, "usd": budget.usd})
+
+
+@lru_cache(maxsize=256)
+def _capabilities_text(capabilities: Capabilities) -> str:
+    return _dump(capabilities.wire())
+
+
 def _row_of(record: TaskRecord, sequence: int, owner: int) -> tuple[Any, ...]:
     values = {
         "id": record.id,
@@ -154,23 +172,17 @@ def _row_of(record: TaskRecord, sequence: int, owner: int) -> tuple[Any, ...]:
         "ended": int(is_terminal(record.now)),
         "attempts": record.attempts,
         "seconds": record.seconds,
-        "budget": _dump(
-            {
-                "tokens": record.budget.tokens,
-                "calls": record.budget.calls,
-                "usd": record.budget.usd,
-            }
-        ),
+        "budget": _budget_text(record.budget),
         "chain": _dump(list(record.chain)),
         "traceparent": record.traceparent,
-        "capabilities": _dump(record.capabilities.wire()),
+        "capabilities": _capabilities_text(record.capabilities),
         "park": record.park,
         "text": record.text,
         "created_at": record.created_at,
         "updated_at": record.updated_at,
         "owner": owner,
     }
-    return tuple(values[column] for column in _TASK_COLUMNS)
+    return _in_order(values)
 
 
 def _record_of(row: Sequence[Any]) -> TaskRecord:
@@ -222,6 +234,38 @@ def _load(
     return None if row is None else _load_events(connection, _record_of(row))
 
 
+def _identity_of(record: TaskRecord) -> tuple[str, str, str, str]:
+    """What makes a message the same message."""
+    return record.tenant, record.principal, record.agent, record.message.message_id
+
+
+def _earlier(connection: Connection, identity: tuple[str, str, str, str]) -> TaskRecord | None:
+    found = connection.execute(
+        "SELECT id FROM task WHERE tenant=? AND principal=? AND agent=? AND message_id=?",
+        identity,
+    ).fetchone()
+    return None if found is None else _load(connection, found[0])
+
+
+def _load_some(connection: Connection, ids: tuple[str, ...]) -> list[TaskRecord]:
+    """Tasks with their logs by two statements, for as many as a statement takes."""
+    marks = ",".join("?" * len(ids))
+    rows = connection.execute(f"{_SELECT_TASK} WHERE task.id IN ({marks})", ids).fetchall()
+    logs: dict[str, list[NumberedEvent]] = {}
+    for task_id, sequence, body in connection.execute(
+        f"SELECT task_id, sequence, body FROM event WHERE task_id IN ({marks})"
+        " ORDER BY task_id, sequence",
+        ids,
+    ):
+        event = StreamResponse.parse(body)
+        logs.setdefault(task_id, []).append(NumberedEvent(sequence=sequence, event=event))
+    found = [_record_of(row) for row in rows]
+    for record in found:
+        record.events = logs.get(record.id, [])
+        record.staged = record.last_sequence
+    return found
+
+
 def _staged(record: TaskRecord, events: Sequence[StreamResponse]) -> list[NumberedEvent]:
     """Number events that are about to be journaled, all or none."""
     before, state = record.staged, record.state
@@ -266,9 +310,18 @@ def _written(
     )
 
     def unit(connection: Connection) -> None:
-        if not connection.execute(_MOVE_TASK, change).rowcount:
-            raise _stale(record.id)
-        connection.executemany(_INSERT_EVENT, rows)
+        moved = connection.execute(_MOVE_TASK, change)
+
+        def look() -> None:
+            if not moved.rowcount:
+                raise _stale(record.id)
+
+        if also is None:
+            connection.later(look)
+        else:
+            look()
+        for row in rows:
+            connection.execute(_INSERT_EVENT, row)
         crash_point(f"in-{moment}")
         if tell and (change[2] or change[3]):
             connection.notify(LOGS, record.id)
@@ -360,8 +413,9 @@ class Journal:
         numbered = record.stage(first)
         owner = self.owner if claim else 0
         row = _row_of(record, numbered.sequence, owner)
-        event = (record.id, numbered.sequence, record.created_at, _dump(first.wire()))
-        identity = (record.tenant, record.principal, record.agent, record.message.message_id)
+        body = _dump(first.wire())
+        event = (record.id, numbered.sequence, record.created_at, body, record.id)
+        identity = _identity_of(record)
         dialogue: tuple[str, ...] = ()
         if record.message.context_id:
             # A new dialogue has nothing before it, so it is not looked for.
@@ -369,24 +423,26 @@ class Journal:
 
         known: list[tuple[TaskRecord | None, Sequence[Any], list[str]]] = []
 
-        def unit(connection: Connection) -> TaskRecord | None:
+        def unit(connection: Connection) -> None:
             fresh, before = _lined_up(connection, row, dialogue) if dialogue else (row, [])
-            if connection.execute(_INSERT_TASK, fresh).rowcount:
-                connection.execute(_INSERT_EVENT, event)
-                crash_point("in-accept")
+            inserted = connection.execute(_INSERT_TASK, fresh)
+            connection.execute(_INSERT_FIRST, event)
+            crash_point("in-accept")
+
+            def look() -> None:
+                if not inserted.rowcount:
+                    known.append((_earlier(connection, identity), row, []))
+                    return
+                known.append((None, fresh, before))
                 if not fresh[_OWNED_BY]:
                     connection.notify(WORK)
-                if also is not None:
-                    also(connection)
-                known.append((None, fresh, before))
-            else:
-                found = connection.execute(
-                    "SELECT id FROM task"
-                    " WHERE tenant=? AND principal=? AND agent=? AND message_id=?",
-                    identity,
-                ).fetchone()
-                known.append((_load(connection, found[0]), row, []))
-            return known[-1][0]
+
+            if also is None:
+                connection.later(look)
+                return
+            look()
+            if known[-1][0] is None:
+                also(connection)
 
         def settle() -> None:
             earlier, kept, before = known[-1]
@@ -396,7 +452,13 @@ class Journal:
                 record.publish((numbered,))
             then(earlier, earlier is None and claim and kept[_OWNED_BY] == owner, before)
 
-        return await self.database.transact(unit, settle)
+        await self.database.transact(unit, settle)
+        return known[-1][0]
+
+    async def earlier(self, record: TaskRecord) -> TaskRecord | None:
+        """The task of the same message, if it was accepted before."""
+        identity = _identity_of(record)
+        return await self.database.read(lambda connection: _earlier(connection, identity))
 
     async def append(
         self,
@@ -544,7 +606,9 @@ class Journal:
         """These tasks with their logs, oldest first."""
 
         def unit(connection: Connection) -> list[TaskRecord]:
-            found = [record for each in ids if (record := _load(connection, each)) is not None]
+            found: list[TaskRecord] = []
+            for start in range(0, len(ids), _MOST_MARKS):
+                found += _load_some(connection, tuple(ids[start : start + _MOST_MARKS]))
             return sorted(found, key=lambda record: (record.created_at, record.id))
 
         return await self.database.read(unit)

@@ -96,7 +96,8 @@ class Mailbox:
         self._promised = 0
         self._senders: Turns[anyio.Event] = Turns()
         self._concurrency = concurrency
-        self._places = anyio.Semaphore(concurrency)
+        self._free = concurrency
+        self._returning: deque[anyio.Event] = deque()
         self._waiting: dict[Context, deque[TaskRecord]] = {}
         self._busy: Counter[Context] = Counter()
         self._placed: set[str] = set()
@@ -115,7 +116,7 @@ class Mailbox:
         They may be more than the size; senders wait until there is room again.
         """
         for _ in self._placed:
-            self._places.release()
+            self._release()
         self._waiting.clear()
         self._ready.clear()
         self._announced.clear()
@@ -125,6 +126,13 @@ class Mailbox:
         for record in records:
             self._line_up(record)
         self._let_senders_in()
+
+    @property
+    def unused(self) -> bool:
+        """Whether nothing waits, works or is on its way here, so that it can be made anew."""
+        return not (
+            self.depth or self._promised or self._placed or self._senders or self._returning
+        )
 
     @property
     def crowded(self) -> bool:
@@ -205,15 +213,12 @@ class Mailbox:
 
     async def get(self) -> TaskRecord:
         """The next task whose context is free, with a place of work taken for it."""
-        await self._places.acquire()
-        try:
-            while (context := self._ready.take(self._may_begin)) is None:
-                if self._arrived is None:
-                    self._arrived = anyio.Event()
-                await self._arrived.wait()
-        except BaseException:
-            self._places.release()
-            raise
+        # A place is taken with the task and never before it, so that none stands idle.
+        while not self._free or (context := self._ready.take(self._may_begin)) is None:
+            if self._arrived is None:
+                self._arrived = anyio.Event()
+            await self._arrived.wait()
+        self._free -= 1
         self._announced.discard(context)
         self._busy[context] += 1
         record = self._waiting[context].popleft()
@@ -235,15 +240,38 @@ class Mailbox:
         """Give back the place of work, if it is held, and let the context's next task start."""
         if record.id in self._placed:
             self._placed.remove(record.id)
-            self._places.release()
             self._busy[context_of(record)] -= 1
             self._announce(context_of(record))
+            self._release()
 
     async def take_place(self, record: TaskRecord) -> None:
         """Take a place of work again for a task that had given its own away with `done`."""
-        await self._places.acquire()
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait_for_place()
         self._placed.add(record.id)
         self._busy[context_of(record)] += 1
+
+    async def _wait_for_place(self) -> None:
+        given = anyio.Event()
+        self._returning.append(given)
+        try:
+            await given.wait()
+        except BaseException:
+            if given.is_set():
+                self._release()
+            else:
+                self._returning.remove(given)
+            raise
+
+    def _release(self) -> None:
+        """Give a place to the first who returns, or leave it free."""
+        if self._returning:
+            self._returning.popleft().set()
+        else:
+            self._free += 1
+            self.look_again()
 
     def look_again(self) -> None:
         """Let `get` ask anew whether a waiting tenant may begin."""

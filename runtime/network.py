@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from os import getpid
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
 import anyio.to_thread
@@ -47,6 +47,7 @@ from repertory.xp_store import (
 
 from .dead_letters import DeadLetter, dead_letters, require_retryable
 from .errors import NetworkError, did_you_mean, listed
+from .heap import resting_collector
 from .journal import Command, answer_message
 from .lease import WORK
 from .model_use import keep_use
@@ -62,6 +63,9 @@ from .supervision import Supervision
 from .suspects import Suspects
 from .tenants import counts
 from .tool_server import ToolServer
+
+if TYPE_CHECKING:
+    from .host import AgentHost
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +127,8 @@ class Network(Replica):
     models: Mapping[str, ChatModel]
     remote: Mapping[str, AgentService]
     tool_servers: Mapping[str, ToolServer] = field(default_factory=dict)
+    # Agents that were given up on, and why.
+    down: dict[str, str] = field(default_factory=dict)
     suspects: Suspects = field(init=False)
     supervision: Supervision = field(init=False)
     _said: Standing = field(default_factory=dict)
@@ -135,6 +141,9 @@ class Network(Replica):
     # Whether something may be this process's that it does not know of, or the reverse.
     _doubts: bool = False
     _look: anyio.Event = field(default_factory=anyio.Event)
+    # Agents to be roused.
+    _called: "list[AgentHost]" = field(default_factory=list)
+    _calls: anyio.Event = field(default_factory=anyio.Event)
     _more: bool = False
 
     def __post_init__(self) -> None:
@@ -574,8 +583,9 @@ class Network(Replica):
         if not self.lease.shared:
             await self._receive(await self.claims.all(tuple(self.hosts)))
         group.start_soon(self.supervision.run, group)
+        group.start_soon(self._rouse, group)
         for host in self.hosts.values():
-            await group.start(host.run)
+            await host.begin(group)
         if self.lease.shared:
             await self._claim()
         group.start_soon(self.lease.run)
@@ -586,8 +596,21 @@ class Network(Replica):
         for name in self.remote:
             group.start_soon(self._learn_card, name)
         self.telemetry.watch_mailboxes(
-            lambda: {name: host.mailbox.depth for name, host in self.hosts.items()}
+            lambda: {name: host.waiting for name, host in self.hosts.items()}
         )
+
+    def call(self, host: "AgentHost") -> None:
+        """Rouse an agent for which something has arrived; also outside of any task."""
+        self._called.append(host)
+        self._calls.set()
+
+    async def _rouse(self, group: TaskGroup) -> None:
+        while True:
+            await self._calls.wait()
+            self._calls = anyio.Event()
+            called, self._called = self._called, []
+            for host in called:
+                host.rise(group)
 
     def close(self) -> None:
         """Let what ends from now on be no news to the supervisor."""
@@ -647,7 +670,7 @@ class Network(Replica):
     async def _say_standing(self) -> None:
         """Write which agents are down and which models are not asked, when that has changed."""
         standing: dict[tuple[Literal["agent", "model", "stop"], str], str] = {
-            ("agent", name): host.down for name, host in self.hosts.items() if host.down
+            ("agent", name): why for name, why in self.down.items()
         }
         for name, model in self.models.items():
             broken = [use for use in use_of(model) if use.breaker != "closed"]
@@ -678,7 +701,7 @@ class Network(Replica):
         """Let every mailbox ask again which tenant may begin."""
         if self.manifest.tenants:
             for host in self.hosts.values():
-                host.mailbox.look_again()
+                host.look_again()
 
     async def admit(self, tenant: str, retry_after: float = 0.0) -> None:
         """Return when another message of a tenant from outside may come in here."""
@@ -709,7 +732,7 @@ class Network(Replica):
             for host in self.hosts.values()
             if not host.down and not self.stops.stops_agent(host.name)
         ]
-        places = {host.name: free for host in open_hosts if (free := host.mailbox.free_places) > 0}
+        places = {host.name: free for host in open_hosts if (free := host.free_places) > 0}
         self._more = len(places) < len(open_hosts)
         if not places:
             return 0
@@ -750,24 +773,28 @@ class Network(Replica):
         if not ids:
             return 0
         deaths = await self.suspects.count(ids)
-        for loaded in await self.journal.load_all(ids):
-            host = self.hosts[loaded.agent]
-            record = self.adopt(loaded)
-            if record.ended or record.id in host.pending:
-                continue
-            if host.is_at_work(record.id):
-                # Its earlier turn is still on its way out.
-                self._left.add(record.id)
-                self.let_go(record)
-                continue
-            self._left.discard(record.id)
-            host.receive(record)
-            if host.down:
-                await host.fail_if_down(record)
-                continue
-            if deaths[record.id] >= self.manifest.supervision.deaths:
-                await host.give_up_on(record, deaths[record.id])
+        with resting_collector():
+            for loaded in await self.journal.load_all(ids):
+                await self._take_up(loaded, deaths[loaded.id])
         return len(ids)
+
+    async def _take_up(self, loaded: TaskRecord, deaths: int) -> None:
+        host = self.hosts[loaded.agent]
+        record = self.adopt(loaded)
+        if record.ended or record.id in host.pending:
+            return
+        if host.is_at_work(record.id):
+            # Its earlier turn is still on its way out.
+            self._left.add(record.id)
+            self.let_go(record)
+            return
+        self._left.discard(record.id)
+        host.receive(record)
+        if host.down:
+            await host.fail_if_down(record)
+            return
+        if deaths >= self.manifest.supervision.deaths:
+            await host.give_up_on(record, deaths)
 
     async def _give_back(self) -> None:
         """Leave to others what this process stopped working on, once its turns are out."""

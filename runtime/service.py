@@ -126,10 +126,21 @@ class JournalService:
                 await network.admit(call.tenant)
             return await self._leave(record)
         network.stops.require(self._name, call.tenant)
-        if counts(record):
-            await network.admit(call.tenant, host.mailbox.retry_after())
-        await self._wait_for_room(host, call, record)
+        try:
+            await self._admit(host, call, record)
+        except BusyError:
+            # There is no room for a new message; whether this is one is another question.
+            earlier = await network.journal.earlier(record)
+            if earlier is None:
+                raise
+            return network.meet(earlier)
         return await self._take(host, record)
+
+    async def _admit(self, host: "AgentHost", call: Call, record: TaskRecord) -> None:
+        """Be promised room within the bounds of the tenant and of the agent."""
+        if counts(record):
+            await self._network.admit(call.tenant, host.mailbox.retry_after())
+        await self._wait_for_room(host, call, record)
 
     async def _leave(
         self, record: TaskRecord, also: Callable[[Connection], Any] | None = None

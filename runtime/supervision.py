@@ -119,4 +119,4 @@ class Supervision:
                 f"agent {name} {why} ({told}); it is temporary, so it is not started again"
             )
         for name in verdict.restart:
-            await group.start(self._hosts[name].run)
+            await self._hosts[name].restart(group)

@@ -22,6 +22,8 @@ from .record import TaskRecord
 # Deaths from which on a task works alone; the manifest's bound is above it, so that
 # nothing is given up on that has not died alone.
 _SUSPECT = 2
+# Values of one statement, well below what both engines take.
+_MOST_MARKS = 500
 _PROGRESS = (
     "SELECT task.sequence + (SELECT count(*) FROM step WHERE step.task_id=task.id)"
     " FROM task WHERE task.id=?"
@@ -54,21 +56,22 @@ class Suspects:
 
         def unit(connection: Connection) -> dict[str, int]:
             found: dict[str, int] = {}
-            for task_id in taken_up:
-                row = connection.execute(
-                    "SELECT deaths, progress, at_work FROM suspect WHERE task_id=?", (task_id,)
-                ).fetchone()
-                if row is None:
-                    continue
-                deaths, progress, at_work = row
-                if at_work not in (0, self._process):
-                    now = connection.execute(_PROGRESS, (task_id,)).fetchone()[0]
-                    deaths = deaths + 1 if now == progress else 0
-                    connection.execute(
-                        "UPDATE suspect SET deaths=?, at_work=0 WHERE task_id=?",
-                        (deaths, task_id),
-                    )
-                found[task_id] = deaths
+            for start in range(0, len(taken_up), _MOST_MARKS):
+                some = tuple(taken_up[start : start + _MOST_MARKS])
+                rows = connection.execute(
+                    "SELECT task_id, deaths, progress, at_work FROM suspect"
+                    f" WHERE task_id IN ({','.join('?' * len(some))})",
+                    some,
+                ).fetchall()
+                for task_id, deaths, progress, at_work in rows:
+                    if at_work not in (0, self._process):
+                        now = connection.execute(_PROGRESS, (task_id,)).fetchone()[0]
+                        deaths = deaths + 1 if now == progress else 0
+                        connection.execute(
+                            "UPDATE suspect SET deaths=?, at_work=0 WHERE task_id=?",
+                            (deaths, task_id),
+                        )
+                    found[task_id] = deaths
             return found
 
         self._deaths.update(await self._database.transact(unit))

@@ -6,7 +6,7 @@ differ is in `Dialect`. Rows are tuples of str, int, float, bytes and None on bo
 so that what is read, and every digest of it, is the same.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -80,6 +80,15 @@ class Connection(Protocol):
 
     def notify(self, channel: str, payload: str = "") -> None:
         """Wake, with the commit, whoever listens to `channel`; see `Database.listen`."""
+        ...
+
+    def later(self, check: Callable[[], None]) -> None:
+        """Look at what statements answered, at once or when the batch's others are sent too.
+
+        Before the commit in any case, and as a part of the unit: it may run more
+        statements, and what it raises undoes the unit. So a server is waited for once
+        a batch, and not once a unit.
+        """
         ...
 
 

@@ -1,9 +1,11 @@
 """PostgreSQL: the engine for many processes and machines, through psycopg.
 
-The writer commits in groups like SQLite's, with a savepoint for each unit. A batch
-that meets a deadlock is run again unit by unit; one whose connection broke is run
-again on a new one, unless the server says that it was committed, which it knows from
-a row that every batch moves on. Nothing here waits for a server for longer than
+The writer commits in groups like SQLite's. The statements of a batch are sent as a
+pipeline: a unit waits for the server only where it looks at an answer. A batch in
+which a unit fails is run again without the pipeline and with a savepoint for each
+unit; one that meets a deadlock is run again unit by unit; one whose connection broke
+is run again on a new one, unless the server says that it was committed, which it knows
+from a row that every batch moves on. Nothing here waits for a server for longer than
 `_PATIENCE_SECONDS`.
 """
 
@@ -11,7 +13,7 @@ import json
 import os
 import select
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import lru_cache
 from hashlib import sha256
@@ -60,6 +62,9 @@ _WRITERS = (
 )
 
 
+_MARK = b"UPDATE repertory_writer SET batch = $1, at = $2 WHERE id = $3"
+
+
 class PostgresSql:
     """What is PostgreSQL's own."""
 
@@ -83,21 +88,60 @@ class PostgresSql:
         return bool(found[0])
 
 
+class _SentCursor:
+    """A statement that is on its way in a pipeline, and waited for when its answer is looked at."""
+
+    def __init__(self, raw: "psycopg.Cursor[Any]", pipeline: "psycopg.Pipeline") -> None:
+        self._raw = raw
+        self._pipeline = pipeline
+        self._arrived = False
+
+    def _answered(self) -> "psycopg.Cursor[Any]":
+        if not self._arrived:
+            if self._raw.pgresult is None:
+                self._pipeline.sync()
+            self._arrived = True
+        return self._raw
+
+    @property
+    def rowcount(self) -> int:
+        return self._answered().rowcount
+
+    @property
+    def description(self) -> Any:
+        return self._answered().description
+
+    def fetchone(self) -> Any:
+        return self._answered().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        return self._answered().fetchall()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._answered())
+
+
 class PostgresConnection:
-    """A psycopg connection as units see it."""
+    """A psycopg connection as units see it; pipeline: the one that their statements go through."""
 
     dialect: Dialect = PostgresSql()
 
-    def __init__(self, raw: "psycopg.Connection[Any]") -> None:
+    def __init__(
+        self, raw: "psycopg.Connection[Any]", pipeline: "psycopg.Pipeline | None" = None
+    ) -> None:
         self.raw = raw
+        self.notes: list[str] = []
+        self._pipeline = pipeline
+        self._checks: list[Callable[[], None]] = []
 
     def execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor:
-        return self.raw.execute(translated_marks(sql).encode(), values or None)
+        cursor = self.raw.execute(translated_marks(sql), values or None)
+        return cursor if self._pipeline is None else _SentCursor(cursor, self._pipeline)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> Cursor:
         cursor = self.raw.cursor()
-        cursor.executemany(translated_marks(sql).encode(), rows)
-        return cursor
+        cursor.executemany(translated_marks(sql), rows)
+        return cursor if self._pipeline is None else _SentCursor(cursor, self._pipeline)
 
     def hold(self, name: str) -> None:
         self.execute(f"SELECT pg_advisory_xact_lock({_LOCK})", (name,))
@@ -107,11 +151,37 @@ class PostgresConnection:
         return bool(taken.fetchone()[0])
 
     def notify(self, channel: str, payload: str = "") -> None:
-        self.execute("SELECT pg_notify(?, ?)", (CHANNEL, json.dumps([channel, payload])))
+        """Wake, with the commit, whoever listens."""
+        self.notes.append(json.dumps([channel, payload]))
+
+    def later(self, check: Callable[[], None]) -> None:
+        """Look when the pipeline is waited for, if there is one."""
+        if self._pipeline is None:
+            check()
+        else:
+            self._checks.append(check)
+
+    def look(self) -> None:
+        """Wait for what was sent, and look at it."""
+        if self._checks:
+            assert self._pipeline is not None, "else it was looked at before"
+            self._pipeline.sync()
+        for check in self._checks:
+            check()
+
+    def send_notes(self) -> None:
+        """Give the server what is to be told with the commit, by one statement."""
+        if self.notes:
+            notes = json.dumps(list(dict.fromkeys(self.notes)))
+            self.execute(
+                f"SELECT count(pg_notify('{CHANNEL}', note))"
+                " FROM json_array_elements_text(?::json) AS note",
+                (notes,),
+            )
 
 
 @lru_cache(maxsize=2048)
-def translated_marks(sql: str) -> str:
+def translated_marks(sql: str) -> bytes:
     """`?` and `?2` as PostgreSQL's `$1` and `$2`; what stands in quotes stays."""
     # A list of nothing, which SQLite can be asked for.
     sql = sql.replace(" NOT IN ()", " <> ALL('{}')").replace(" IN ()", " = ANY('{}')")
@@ -135,7 +205,7 @@ def translated_marks(sql: str) -> str:
             place += 1
         number = int(sql[digits:place]) if place > digits else number + 1
         parts.append(f"${number}")
-    return "".join(parts)
+    return "".join(parts).encode()
 
 
 def _driver() -> Any:
@@ -266,6 +336,8 @@ class PostgresDatabase(Database):
         self._raw: psycopg.Connection[Any] | None = None
         self._writer = token_hex(8)
         self._batch = 0
+        # Whether a commit was sent whose answer has not come.
+        self._sent = False
         self._ear: _Ear | None = None
 
     @property
@@ -351,32 +423,65 @@ class PostgresDatabase(Database):
 
     def _attempt(self, jobs: Sequence[Job]) -> None:
         raw = self._connected()
-        connection = PostgresConnection(raw)
-        sent = False
+        self._sent = False
         try:
-            # The row's number tells afterwards whether the commit was made.
-            raw.execute(
-                f"BEGIN; UPDATE repertory_writer SET batch = {self._batch}, at = {time()}"
-                f" WHERE id = '{self._writer}'; SAVEPOINT unit".encode()
-            )
-            for number, job in enumerate(jobs):
-                if number:
-                    raw.execute(b"RELEASE unit; SAVEPOINT unit")
-                self._run(connection, job)
-            sent = True
-            raw.execute(b"COMMIT")
+            if not self._together(raw, jobs):
+                self._one_by_one(raw, jobs)
         except self._psycopg.Error as error:
             if raw.broken or raw.closed:
                 self._drop()
-                raise _LostError(error, sent=sent) from error
+                raise _LostError(error, sent=self._sent) from error
             with suppress(self._psycopg.Error):
                 raw.execute(b"ROLLBACK")
             if self._gave_way(error):
                 raise _AgainError(str(error)) from error
             self._fail(jobs, self._refused(error))
 
+    def _begin(self, raw: "psycopg.Connection[Any]") -> None:
+        raw.execute(b"BEGIN")
+        # The row's number tells afterwards whether the commit was made.
+        raw.execute(_MARK, (self._batch, time(), self._writer))
+
+    def _together(self, raw: "psycopg.Connection[Any]", jobs: Sequence[Job]) -> bool:
+        """Commit the units as one, if none of them fails; else nothing is done."""
+        try:
+            with raw.pipeline() as pipeline:
+                connection = PostgresConnection(raw, pipeline)
+                self._begin(raw)
+                for job in jobs:
+                    job.error = None
+                    job.result = job.unit(connection)
+                connection.look()
+                connection.send_notes()
+                self._sent = True
+                # The server skips it when anything before it failed.
+                raw.execute(b"COMMIT")
+        except Exception as error:
+            own = isinstance(error, self._psycopg.Error)
+            if own and (raw.broken or raw.closed or self._gave_way(error)):
+                raise
+            # Whose failure it is shows when each is by itself.
+            self._sent = False
+            raw.execute(b"ROLLBACK")
+            return False
+        return True
+
+    def _one_by_one(self, raw: "psycopg.Connection[Any]", jobs: Sequence[Job]) -> None:
+        """Commit the units that do not fail, and know which did."""
+        connection = PostgresConnection(raw)
+        self._begin(raw)
+        raw.execute(b"SAVEPOINT unit")
+        for number, job in enumerate(jobs):
+            if number:
+                raw.execute(b"RELEASE unit; SAVEPOINT unit")
+            self._run(connection, job)
+        connection.send_notes()
+        self._sent = True
+        raw.execute(b"COMMIT")
+
     def _run(self, connection: PostgresConnection, job: Job) -> None:
         job.error = job.result = None
+        told = len(connection.notes)
         try:
             job.result = job.unit(connection)
         except Exception as error:
@@ -385,6 +490,7 @@ class PostgresDatabase(Database):
             ):
                 raise
             job.error = self._refused(error) if self._is_own(error) else error
+            del connection.notes[told:]
             connection.raw.execute(b"ROLLBACK TO unit")
 
     def _is_own(self, error: BaseException) -> bool:
@@ -448,7 +554,9 @@ class PostgresDatabase(Database):
             raw = self._connected()
             raw.execute(b"SET lock_timeout = '60s'")
             try:
-                job.result = job.unit(PostgresConnection(raw))
+                connection = PostgresConnection(raw)
+                job.result = job.unit(connection)
+                connection.send_notes()
             finally:
                 if raw.closed:
                     self._drop()

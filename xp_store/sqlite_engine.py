@@ -6,7 +6,7 @@ it. Notices reach the listeners of this process only.
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -68,6 +68,10 @@ class SqliteConnection(sqlite3.Connection):
     def notify(self, channel: str, payload: str = "") -> None:
         """Tell this process's listeners, with the commit."""
         self.notes.append((channel, payload))
+
+    def later(self, check: Callable[[], None]) -> None:
+        """Nothing is on its way here, so look at once."""
+        check()
 
 
 def connect(path: str) -> SqliteConnection:

@@ -255,3 +255,17 @@ async def test_what_was_given_back_is_had_again_and_no_other(store_url: str) -> 
         await one.claims.give_back(["kept", "lost"])
         assert await other.take() == ["lost"]
         assert await other.claims.held() == {"kept", "lost"}
+
+
+async def test_of_very_many_agents_only_those_with_work_are_asked_for(store_url: str) -> None:
+    """Ours: what a look costs hangs on what there is to be had, and not on who could have it."""
+    async with _peer(store_url) as one, _peer(store_url) as other:
+        await _accept(one, "t1", claim=False)
+        await _accept(one, "t2", claim=False)
+        idle = {f"idle{number}": 4 for number in range(100)}
+        assert await other.claims.some(idle) == ([], [])
+        assert await other.claims.some({**idle, "worker": 1}) == (["t1"], [])
+        assert await other.claims.at_work([*idle, "worker"])
+        assert not await other.claims.at_work(idle)
+        assert await one.claims.all(idle) == []
+        assert sorted(await one.claims.all([*idle, "worker"])) == ["t1", "t2"]

@@ -110,6 +110,49 @@ async def test_a_parked_task_gives_its_place_and_its_context_to_others() -> None
         assert scope.cancelled_caught
 
 
+async def test_who_looks_for_work_keeps_no_place_from_who_goes_on() -> None:
+    """Ours: an answered task goes on although nothing new arrives, and before what is new."""
+    mailbox = Mailbox(10, 1)
+    asking, other, fresh = _record("1", "x"), _record("2", "y"), _record("3", "z")
+    await _put(mailbox, asking)
+    order: list[str] = []
+
+    async def look() -> None:
+        order.append((await mailbox.get()).id)
+
+    async def go_on(record: TaskRecord) -> None:
+        await mailbox.take_place(record)
+        order.append(record.id)
+
+    with fail_after(5):
+        assert await mailbox.get() is asking
+        mailbox.done(asking)
+        async with anyio.create_task_group() as group:
+            group.start_soon(look)
+            await anyio.wait_all_tasks_blocked()
+            await go_on(asking)
+            group.start_soon(go_on, other)
+            await _put(mailbox, fresh)
+            await anyio.wait_all_tasks_blocked()
+            mailbox.done(asking)
+            await anyio.wait_all_tasks_blocked()
+            mailbox.done(other)
+    assert order == ["1", "2", "3"]
+
+
+async def test_who_stops_waiting_for_a_place_takes_none_with_it() -> None:
+    """Ours: a turn that is canceled while it waits to go on."""
+    mailbox = Mailbox(10, 1)
+    first, parked, last = _record("1", "x"), _record("2", "y"), _record("3", "z")
+    await _put(mailbox, first, last)
+    with fail_after(5):
+        assert await mailbox.get() is first
+        with anyio.move_on_after(0.01):
+            await mailbox.take_place(parked)
+        mailbox.done(first)
+        assert await mailbox.get() is last
+
+
 async def test_giving_back_a_place_twice_frees_it_once() -> None:
     """Ours: a turn that parks and then ends must not let two others in."""
     mailbox = Mailbox(10, 1)

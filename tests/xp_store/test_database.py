@@ -68,6 +68,72 @@ async def test_a_unit_that_raises_is_rolled_back_alone(store_url: str) -> None:
         assert await _numbers(db) == [1, 2]
 
 
+async def test_what_is_looked_at_later_undoes_its_unit_alone(store_url: str) -> None:
+    """Ours: a server is waited for once a batch, and whose check fails is undone all the same."""
+
+    def careful(number: int, wanted: int):  # type: ignore[no-untyped-def]  # a closure
+        def unit(connection: Connection) -> None:
+            done = connection.execute("UPDATE numbers SET n=n+10 WHERE n=?", (number,))
+            connection.execute("INSERT INTO numbers VALUES (?)", (number + 100,))
+
+            def look() -> None:
+                if done.rowcount != wanted:
+                    raise ValueError(f"{done.rowcount} of {number}")
+                connection.execute("INSERT INTO numbers VALUES (?)", (number + 200,))
+
+            connection.later(look)
+
+        return unit
+
+    async with open_database(store_url) as db:
+        await _create(db)
+        await db.transact(_insert(1))
+        outcomes: list[str] = []
+
+        async def run(number: int) -> None:
+            try:
+                await db.transact(careful(number, 1))
+            except ValueError as error:
+                outcomes.append(str(error))
+
+        async with anyio.create_task_group() as group:
+            for number in (7, 1, 8):
+                group.start_soon(run, number)
+        assert sorted(outcomes) == ["0 of 7", "0 of 8"]
+        assert await _numbers(db) == [11, 101, 201]
+
+
+async def test_who_listens_is_told_once_of_what_a_batch_tells(store_url: str) -> None:
+    """Ours: notices go with the commit, and those of a unit that failed do not go."""
+
+    def telling(payload: str, *, fails: bool = False):  # type: ignore[no-untyped-def]  # a closure
+        def unit(connection: Connection) -> None:
+            connection.notify("colors", payload)
+            if fails:
+                raise ValueError(payload)
+
+        return unit
+
+    async with open_database(store_url) as db:
+        with db.listen("colors") as news, anyio.fail_after(10):
+            if store_url.startswith("postgresql"):
+                # That the ear has begun to hear is told as something that was missed.
+                assert await news.wait() == {""}
+
+            async def run_failing() -> None:
+                with pytest.raises(ValueError, match="green"):
+                    await db.transact(telling("green", fails=True))
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(db.transact, telling("red"))
+                group.start_soon(run_failing)
+                group.start_soon(db.transact, telling("blue"))
+            told: set[str] = set()
+            while not {"red", "blue"} <= told:
+                told |= await news.wait()
+            assert told == {"red", "blue"}
+
+
 async def test_an_acknowledged_write_is_seen_by_the_next_read(store_url: str) -> None:
     """Ours: readers see every commit that was acknowledged."""
     async with open_database(store_url) as db:

@@ -19,7 +19,7 @@ from repertory.runtime.telemetry import open_telemetry
 from repertory.runtime.tool_server import ToolServer
 from repertory.xp_store import HashEmbedder, open_checker, open_pack_store
 
-from .disk import Disk, LoopDatabase
+from .disk import Disk, OnLoop, ServerDisk
 
 Operation = Callable[[AgentService], Awaitable[Any]]
 
@@ -35,10 +35,10 @@ class Process:
         *,
         seed: str,
         tell: Callable[[str], None],
-        early_ack: bool = False,
+        disk: Disk | ServerDisk,
     ) -> None:
         self.name = manifest.network
-        self.disk = Disk()
+        self.disk = disk
         self.network: Network | None = None
         self.remote: Mapping[str, Callable[[Random], AgentService]] = {}
         self.lives = 0
@@ -47,8 +47,7 @@ class Process:
         self._tools = tools
         self._seed = seed
         self._tell = tell
-        self._early_ack = early_ack
-        self._database: LoopDatabase | None = None
+        self._database: OnLoop | None = None
         self._scope: anyio.CancelScope | None = None
         self._group: TaskGroup | None = None
         self._under_way: dict[anyio.Event, None] = {}
@@ -57,9 +56,8 @@ class Process:
         """One life, until it is cancelled or `die` is called."""
         self.lives += 1
         dice = Random(f"{self._seed}/{self.name}/{self.lives}")
-        self._database = database = LoopDatabase(
-            self.disk, dice, self._told, early_ack=self._early_ack
-        )
+        self._database = database = self.disk.open()
+        database.begin(dice, self._told)
         self._tell(f"{self.name} starts")
         try:
             with anyio.CancelScope() as self._scope:
@@ -69,7 +67,7 @@ class Process:
             if not database.dead:
                 raise
 
-    async def _serve(self, database: LoopDatabase, dice: Random) -> None:
+    async def _serve(self, database: OnLoop, dice: Random) -> None:
         async with (
             open_journal(database) as journal,
             open_telemetry(network=self.name, spans=False, otlp=False) as telemetry,

@@ -25,6 +25,7 @@ from repertory.runtime.manifest import parse_manifest
 from repertory.runtime.tool_server import ServerState
 
 from .clock import Clock
+from .disk import Disk
 from .process import Process
 from .wire import Wire
 
@@ -145,14 +146,18 @@ class World:
         self._clock = clock
         kinds = _kinds(Random(f"{seed}/work"))
         self.ledger = Posting(Random(f"{seed}/ledger"), self.tell)
-        facts: dict[str, Any] = {
-            "seed": str(seed),
-            "tell": self.tell,
-            "early_ack": bug == "early-ack",
-        }
-        self.front = Process(parse_manifest(_FRONT, folder="."), kinds, {}, **facts)
+        facts: dict[str, Any] = {"seed": str(seed), "tell": self.tell}
+        early = bug == "early-ack"
+        self.disks = Disk(early_ack=early), Disk(early_ack=early)
+        self.front = Process(
+            parse_manifest(_FRONT, folder="."), kinds, {}, disk=self.disks[0], **facts
+        )
         self.back = Process(
-            parse_manifest(_BACK, folder="."), kinds, {"ledger": self.ledger}, **facts
+            parse_manifest(_BACK, folder="."),
+            kinds,
+            {"ledger": self.ledger},
+            disk=self.disks[1],
+            **facts,
         )
         renames = bug == "rename"
         self.front.remote = {
@@ -240,19 +245,19 @@ class World:
 
 
 def _faults_on(process: Process, agents: Sequence[str], sent: int) -> Iterator[str]:
-    disk = process.disk.connection
+    look = process.disk.run
     for agent in agents:
-        states = [row[0] for row in disk.execute("SELECT state FROM task WHERE agent=?", (agent,))]
+        states = [row[0] for row in look(f"SELECT state FROM task WHERE agent='{agent}'")]
         if states != ["TASK_STATE_COMPLETED"] * sent:
             yield f"{agent} has tasks {dict(Counter(states))} for {sent} messages"
-    torn = disk.execute(
+    torn = look(
         "SELECT t.agent, t.sequence, count(e.sequence), max(e.sequence) FROM task t"
         " JOIN event e ON e.task_id=t.id GROUP BY t.id"
         " HAVING count(e.sequence)<>t.sequence OR max(e.sequence)<>t.sequence"
-    ).fetchall()
+    )
     if torn:
         yield f"logs with gaps in {process.name}: {torn}"
-    ended = disk.execute("SELECT count(*) FROM task WHERE ended=1").fetchone()[0]
-    packs = disk.execute("SELECT count(*) FROM xp_pack").fetchone()[0]
+    ended = look("SELECT count(*) FROM task WHERE ended=1")[0][0]
+    packs = look("SELECT count(*) FROM xp_pack")[0][0]
     if packs != ended:
         yield f"{ended} ended tasks of {process.name} left {packs} packs"
