@@ -24,9 +24,10 @@ from .record import TaskRecord
 _SUSPECT = 2
 # Values of one statement, well below what both engines take.
 _MOST_MARKS = 500
+# What was read of the dialogue before the first effect is no progress.
 _PROGRESS = (
-    "SELECT task.sequence + (SELECT count(*) FROM step WHERE step.task_id=task.id)"
-    " FROM task WHERE task.id=?"
+    "SELECT task.sequence + (SELECT count(*) FROM step WHERE step.task_id=task.id"
+    " AND step.kind<>'history') FROM task WHERE task.id=?"
 )
 
 
@@ -59,19 +60,16 @@ class Suspects:
             for start in range(0, len(taken_up), _MOST_MARKS):
                 some = tuple(taken_up[start : start + _MOST_MARKS])
                 rows = connection.execute(
-                    "SELECT task_id, deaths, progress, at_work FROM suspect"
+                    "SELECT task_id, deaths, at_work FROM suspect"
                     f" WHERE task_id IN ({','.join('?' * len(some))})",
                     some,
                 ).fetchall()
-                for task_id, deaths, progress, at_work in rows:
-                    if at_work not in (0, self._process):
-                        now = connection.execute(_PROGRESS, (task_id,)).fetchone()[0]
-                        deaths = deaths + 1 if now == progress else 0
-                        connection.execute(
-                            "UPDATE suspect SET deaths=?, at_work=0 WHERE task_id=?",
-                            (deaths, task_id),
-                        )
-                    found[task_id] = deaths
+                found.update((task_id, deaths) for task_id, deaths, _ in rows)
+                for process in {at_work for *_, at_work in rows} - {0, self._process}:
+                    counted = _counted(connection, process)
+                    found.update(
+                        (task_id, counted[task_id]) for task_id in some if task_id in counted
+                    )
             return found
 
         self._deaths.update(await self._database.transact(unit))
@@ -144,3 +142,27 @@ class Suspects:
                 )
 
         await self._database.transact(unit)
+
+
+def _counted(connection: Connection, process: int) -> dict[str, int]:
+    """Count the death of a process over all that it worked on, and take its notes away.
+
+    A suspect is excused once more where another, which was there at an earlier death
+    and is no suspect yet, was at work beside it: that one may be the cause.
+    """
+    rows = connection.execute(
+        "SELECT suspect.task_id, suspect.deaths, suspect.progress, task.parent_task FROM suspect"
+        " JOIN task ON task.id=suspect.task_id WHERE suspect.at_work=?",
+        (process,),
+    ).fetchall()
+    found: dict[str, int] = {}
+    for task_id, deaths, progress, parent in rows:
+        others = [row[1] for row in rows if row[0] not in (task_id, parent) and row[3] != task_id]
+        now = connection.execute(_PROGRESS, (task_id,)).fetchone()[0]
+        excused = deaths >= _SUSPECT and any(0 < each < _SUSPECT for each in others)
+        found[task_id] = 0 if now != progress else deaths if excused else deaths + 1
+    connection.executemany(
+        "UPDATE suspect SET deaths=?, at_work=0 WHERE task_id=?",
+        [(deaths, task_id) for task_id, deaths in found.items()],
+    )
+    return found

@@ -139,6 +139,29 @@ async def test_a_task_that_got_further_meanwhile_is_no_suspect(
         assert await suspects.count(["one"]) == {"one": 0 if progressed else 2}
 
 
+async def test_a_neighbor_is_not_given_up_on_for_who_is_not_suspected_yet(store_url: str) -> None:
+    """Ours: a death counts for all that its process worked on at once, and spares who was suspected."""
+    async with open_database(store_url) as database, open_journal(database):
+        await database.transact(partial(_put_tasks, "neighbor", "bomb", "fresh", sequence=1))
+        await database.transact(
+            lambda connection: connection.executemany(
+                "INSERT INTO suspect (task_id, deaths, progress, at_work) VALUES (?, ?, 1, 3)",
+                [("neighbor", 2), ("bomb", 1), ("fresh", 0)],
+            )
+        )
+        one, other = (Suspects(database, number, lambda each: each.id) for number in (7, 8))
+        assert await one.count(["bomb"]) == {"bomb": 2}
+        # Another process takes its neighbors, and counts nothing twice.
+        assert await other.count(["neighbor", "fresh"]) == {"neighbor": 2, "fresh": 1}
+        # Nobody is left to excuse it.
+        await database.transact(
+            lambda connection: connection.execute(
+                "UPDATE suspect SET at_work=7 WHERE task_id='bomb'"
+            )
+        )
+        assert await other.count(["bomb"]) == {"bomb": 3}
+
+
 def _put_tasks(*names_and_connection: Any, sequence: int = 1) -> None:
     """Tasks of which only the id and the last event's number matter; the connection comes last."""
     *names, connection = names_and_connection
