@@ -491,7 +491,7 @@ class AgentHost:
             await self._first_or_next(agent, record, {})
             return
         try:
-            async with self.network.suspects.at_work(record):
+            async with self.network.suspects.at_work(record, self.mailbox):
                 known = await self.network.journal.steps(record.id)
                 await self._first_or_next(agent, record, known)
         except StoreFullError:

@@ -101,6 +101,7 @@ class Mailbox:
         self._waiting: dict[Context, deque[TaskRecord]] = {}
         self._busy: Counter[Context] = Counter()
         self._placed: set[str] = set()
+        self._lent: set[str] = set()
         self._ready: Turns[Context] = Turns()
         self._announced: set[Context] = set()
         self._arrived: anyio.Event | None = None
@@ -122,6 +123,7 @@ class Mailbox:
         self._announced.clear()
         self._busy.clear()
         self._placed.clear()
+        self._lent.clear()
         self.depth = 0
         for record in records:
             self._line_up(record)
@@ -131,7 +133,12 @@ class Mailbox:
     def unused(self) -> bool:
         """Whether nothing waits, works or is on its way here, so that it can be made anew."""
         return not (
-            self.depth or self._promised or self._placed or self._senders or self._returning
+            self.depth
+            or self._promised
+            or self._placed
+            or self._lent
+            or self._senders
+            or self._returning
         )
 
     @property
@@ -196,7 +203,7 @@ class Mailbox:
 
     def has_placed(self, task_id: str) -> bool:
         """Whether a task has a place of work."""
-        return task_id in self._placed
+        return task_id in self._placed or task_id in self._lent
 
     def _line_up(self, record: TaskRecord) -> None:
         context = context_of(record)
@@ -243,6 +250,22 @@ class Mailbox:
             self._busy[context_of(record)] -= 1
             self._announce(context_of(record))
             self._release()
+
+    def lend_place(self, record: TaskRecord) -> None:
+        """Let others have the place of work of a task that waits, and keep its context to it."""
+        if record.id in self._placed:
+            self._placed.remove(record.id)
+            self._lent.add(record.id)
+            self._release()
+
+    async def take_place_back(self, record: TaskRecord) -> None:
+        """Take a place of work again for a task whose own was lent."""
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait_for_place()
+        self._lent.discard(record.id)
+        self._placed.add(record.id)
 
     async def take_place(self, record: TaskRecord) -> None:
         """Take a place of work again for a task that had given its own away with `done`."""

@@ -17,6 +17,7 @@ import anyio
 
 from repertory.xp_store import Connection, Database
 
+from .mailbox import Mailbox
 from .record import TaskRecord
 
 # Deaths from which on a task works alone; the manifest's bound is above it, so that
@@ -76,11 +77,14 @@ class Suspects:
         return {task_id: self._deaths.get(task_id, 0) for task_id in taken_up}
 
     @asynccontextmanager
-    async def at_work(self, record: TaskRecord) -> AsyncIterator[None]:
-        """Note that a task which was taken up again works while the block runs."""
+    async def at_work(self, record: TaskRecord, mailbox: Mailbox) -> AsyncIterator[None]:
+        """Note that a task which was taken up again works while the block runs.
+
+        mailbox: where it has its place of work.
+        """
         alone = self._deaths.get(record.id, 0) >= _SUSPECT
         if alone:
-            await self._enter(record.id, self._root_of(record))
+            await self._enter(record, self._root_of(record), mailbox)
         self._again.add(record.id)
         try:
             await self._note(record.id)
@@ -109,11 +113,14 @@ class Suspects:
                 self._free.set()
                 self._free = anyio.Event()
 
-    async def _enter(self, task_id: str, root: str) -> None:
+    async def _enter(self, record: TaskRecord, root: str, mailbox: Mailbox) -> None:
         while self._inside and self._root != root:
+            # Who is inside may ask this very agent, and must find a place there.
+            mailbox.lend_place(record)
             await self._free.wait()
+            await mailbox.take_place_back(record)
         self._root = root
-        self._inside.add(task_id)
+        self._inside.add(record.id)
 
     async def _note(self, task_id: str) -> None:
         def unit(connection: Connection) -> None:

@@ -12,6 +12,7 @@ from anyio import fail_after
 
 from repertory.protocol import user_message
 from repertory.runtime.journal import open_journal
+from repertory.runtime.mailbox import Mailbox
 from repertory.runtime.record import TaskRecord
 from repertory.runtime.suspects import Suspects
 from repertory.runtime.tables import TaskRow
@@ -105,19 +106,27 @@ async def test_suspects_work_one_tree_of_calls_at_a_time(store_url: str) -> None
         suspects = Suspects(database, 7, lambda each: each.parent_task or each.id)
         assert await suspects.count(["one", "two", "three"]) == {"one": 2, "two": 2, "three": 0}
         leave = anyio.Event()
+        # Two places of work: whoever waits to be alone does not keep one.
+        mailbox = Mailbox(8, 2)
 
         async def work(each: TaskRecord) -> None:
-            async with suspects.at_work(each):
+            async with suspects.at_work(each, mailbox):
                 inside.append(each.id)
                 await leave.wait()
+            mailbox.done(each)
+
+        async def begin(name: str) -> None:
+            await mailbox.wait_for_room()
+            mailbox.put(record(name))
+            group.start_soon(work, await mailbox.get())
 
         with fail_after(5):
             async with anyio.create_task_group() as group:
-                group.start_soon(work, record("one"))
+                await begin("one")
                 while not inside:
                     await anyio.sleep(0.001)
-                group.start_soon(work, record("two"))
-                group.start_soon(work, record("three"))
+                await begin("two")
+                await begin("three")
                 while len(inside) < 2:
                     await anyio.sleep(0.001)
                 assert inside == ["one", "three"]
