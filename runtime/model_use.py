@@ -32,10 +32,13 @@ Uses = Mapping[str, Sequence[ServerUse]]
 
 async def keep_use(manifest: Manifest, models: Mapping[str, ChatModel]) -> None:
     """Keep this process's file until cancelled; there is none while no server was asked."""
+    if not models:
+        # Nothing is written, so no thread is needed to take it away.
+        return
     file = models_folder(manifest) / f"use.{os.getpid()}.json"
     told: Uses = {}
     try:
-        while models:
+        while True:
             uses = {name: use for name, model in models.items() if (use := use_of(model))}
             if uses != told:
                 told = uses
