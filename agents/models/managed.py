@@ -364,14 +364,29 @@ class ManagedModel:
         return await ask(await self._ready_within(era, context))
 
     async def _lost(self, era: int, context: ModelContext) -> bool:
-        """Whether the server of that life is gone; it may outlive its connections by a moment."""
+        """Whether the server of that life is gone; it may outlive its connections by a moment.
+
+        A server that says itself that it is ill counts as gone: vLLM does so when only its
+        engine died, and ends some seconds later; else the watch ends it.
+        """
         state, left = self._server.state, context.seconds_left()
         with anyio.move_on_after(_DYING_SECONDS if left is None else min(left, _DYING_SECONDS)):
-            while self._server.era == era and self._server.state.state == "running":
+            while self._lives(era):
                 if state.pid is None or not _is_alive(state.pid):
                     return True
                 await anyio.sleep(_DYING_SECONDS / 20)
-        return self._server.era != era or self._server.state.state != "running"
+        silence, left = self._server.command.silence, context.seconds_left()
+        with anyio.move_on_after(silence if left is None else min(left, silence)):
+            while self._lives(era):
+                change = self._server.change
+                if self._client is None or await self._client.is_healthy():
+                    return False
+                with anyio.move_on_after(_DYING_SECONDS):
+                    await change.wait()
+        return not self._lives(era)
+
+    def _lives(self, era: int) -> bool:
+        return self._server.era == era and self._server.state.state == "running"
 
     async def _ready_within(self, after: int, context: ModelContext) -> OpenAIModel:
         with anyio.move_on_after(context.seconds_left()):

@@ -151,6 +151,15 @@ async def test_a_killed_server_is_started_again_and_the_question_with_it(tmp_pat
         assert server.state.restarts == 1
 
 
+async def test_a_server_that_calls_itself_ill_is_waited_for(tmp_path: Path) -> None:
+    """Ours: vLLM's engine dies alone, its front answers 500 and ends later; the task loses nothing."""
+    async with managed(tmp_path, silence=2.0) as (server, model):
+        await model.chat(chat())
+        await order(server, always="500", healthy=False)
+        assert (await model.chat(chat())).text
+        assert server.state.restarts == 1
+
+
 async def test_a_server_that_falls_silent_is_killed_and_started_again(tmp_path: Path) -> None:
     """Ours: a process that runs and answers nothing is no server."""
     async with managed(tmp_path, silence=0.5) as (server, model):
