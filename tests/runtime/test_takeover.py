@@ -204,20 +204,21 @@ async def test_a_silent_process_and_one_that_leaves_are_not_counted_as_dead(
             await herd.end(first)
             # Taken up again, so it is noted that it works.
             assert await herd.wait_begun("hold it", 2) == sleeper
+            # The first one died at work.
+            before, _ = await _deaths(replica, task)
             heir = await herd.begin()
             os.kill(sleeper, signal.SIGSTOP)
             assert await herd.wait_begun("hold it", 3) == heir
-            while (await _deaths(replica, task))[0] != 1 or not (await _deaths(replica, task))[1]:
-                await anyio.sleep(0.02)
-            _, by_heir = await _deaths(replica, task)
+            counted, by_heir = await _deaths(replica, task)
+            assert counted == before + 1
             os.kill(sleeper, signal.SIGCONT)
-            while (await _deaths(replica, task))[0]:
+            while (await _deaths(replica, task))[0] != before:
                 await anyio.sleep(0.02)
             # The note of the heir stands: were it killed now, that would count.
-            assert (await _deaths(replica, task)) == (0, by_heir)
+            assert (await _deaths(replica, task)) == (before, by_heir)
             await herd.end(heir, signal.SIGTERM)
             assert await herd.wait_begun("hold it", 4) == sleeper
-            assert (await _deaths(replica, task))[0] == 0
+            assert (await _deaths(replica, task))[0] == before
             (tmp_path / "go").touch()
             done = await wait_for_end(replica.service("worker"), task, Call())
             assert done.status.state is TaskState.COMPLETED
