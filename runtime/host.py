@@ -39,6 +39,7 @@ from repertory.protocol import (
 from repertory.xp_store import (
     DraftInvalidError,
     PackForgottenError,
+    StoreAwayError,
     StoreError,
     StoreFullError,
     crash_point,
@@ -524,7 +525,7 @@ class AgentHost:
         except StoreFullError:
             # It keeps its place, and is begun again there.
             raise
-        except NotKeptError as error:
+        except (NotKeptError, StoreAwayError) as error:
             # The word that was to end it was not kept.
             self.network.lost(record, error)
             self._leave(record)
@@ -569,7 +570,8 @@ class AgentHost:
             span.fail(error)
             if isinstance(error, StoreFullError):
                 raise error from None
-            if isinstance(error, NotKeptError):
+            if isinstance(error, NotKeptError | StoreAwayError):
+                # Nothing of the task: it goes on from its journal when that can be read again.
                 self.network.lost(record, error)
             elif isinstance(error, RepertoryError):
                 await turn.end_with(TaskState.FAILED, error.sentence, {REASON_KEY: error.reason})

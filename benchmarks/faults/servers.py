@@ -82,7 +82,8 @@ async def _answered(client: Client, name: str, outcome: Outcome) -> float:
         await anyio.sleep(0.02)
         state = await client.state("desk", task["id"])
     if not state.endswith("COMPLETED"):
-        outcome.stuck.append(f"{name} is {state}")
+        await client.state("desk", task["id"])
+        outcome.stuck.append(f"{name} is {state}: {client.words.get(task['id'], '')}")
     return monotonic() - began
 
 

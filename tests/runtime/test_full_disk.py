@@ -10,7 +10,7 @@ from anyio import fail_after
 from repertory.agents import Agent, Turn
 from repertory.protocol import TaskState
 from repertory.runtime import open_network, parse_manifest
-from repertory.xp_store import Connection, StoreFullError
+from repertory.xp_store import Connection, StoreAwayError, StoreFullError
 
 _MANIFEST = """
 network: full
@@ -93,3 +93,23 @@ async def test_what_is_canceled_while_the_disk_is_full_gives_its_place_back(tmp_
             await network.journal.database.alone(_make_room)
             after = await network.ask("writer", "after")
     assert after.status.state is TaskState.COMPLETED
+
+
+async def test_a_task_does_not_fail_of_a_server_that_is_away(tmp_path: Path) -> None:
+    """Ours: fault F20: it goes on from its journal when that can be read again."""
+    lives = 0
+
+    class Writer(Agent):
+        async def handle(self, turn: Turn) -> None:
+            nonlocal lives
+            lives += 1
+            if lives == 1:
+                raise StoreAwayError("the server is in recovery mode")
+            await turn.complete("written")
+
+    manifest = parse_manifest(_MANIFEST, folder=tmp_path)
+    with fail_after(30):
+        async with open_network(manifest, kinds={"writer": Writer}) as network:
+            task = await network.ask("writer", "write")
+    assert task.status.state is TaskState.COMPLETED
+    assert lives == 2
