@@ -1,7 +1,6 @@
 """Tenants, principals and capabilities: who may see a task, and what a call may cause (S4, S5)."""
 
 import random
-import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -166,22 +165,6 @@ async def test_a_narrowed_task_stays_narrow_after_a_restart(tmp_path: Path) -> N
             assert record is not None
             assert record.capabilities == narrow.capabilities
     assert not (tmp_path / "posted").exists()
-
-
-async def test_a_store_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> None:
-    """Ours: a column that is added later needs no migration by hand."""
-    with fail_after(60):
-        async with _network(tmp_path) as network:
-            task = await network.ask("echo", "kept")
-        store = tmp_path / ".repertory" / "firm.db"
-        with sqlite3.connect(store) as connection:
-            connection.execute("ALTER TABLE task DROP COLUMN capabilities")
-            connection.execute("DROP TABLE audit")
-        async with _network(tmp_path) as network:
-            assert (await network.task(task.id)).status.state is TaskState.COMPLETED
-            record = await network.find(task.id)
-            assert record is not None
-            assert record.capabilities == EVERYTHING
 
 
 @pytest.mark.parametrize(
