@@ -133,7 +133,8 @@ class Network(Replica):
     supervision: Supervision = field(init=False)
     _said: Standing = field(default_factory=dict)
     _heeded: set[str] = field(default_factory=set)
-    _readers: set[_Reader] = field(default_factory=set)
+    # In the order in which they came: a set of objects would be told in another order each time.
+    _readers: dict[_Reader, None] = field(default_factory=dict)
     _draining: bool = False
     _moved: anyio.Event | None = None
     # Tasks that this process stopped working on and has yet to give back.
@@ -416,12 +417,12 @@ class Network(Replica):
                     return
                 await record.wait_beyond(record.last_sequence)
         reader = _Reader()
-        self._readers.add(reader)
+        self._readers[reader] = None
         try:
             while True:
                 yield await reader.next()
         finally:
-            self._readers.discard(reader)
+            self._readers.pop(reader, None)
 
     async def idle(self) -> None:
         """Wait until no task is at work: each has ended, or waits for a person."""

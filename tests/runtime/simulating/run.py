@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
 from hashlib import sha256
 from random import Random, SystemRandom
 from uuid import UUID
@@ -28,9 +29,23 @@ time.monotonic = lambda: clock.now
 
 import anyio  # noqa: E402
 
-from repertory.protocol import messages  # noqa: E402
+from repertory.protocol import memory_service, messages  # noqa: E402
+from repertory.runtime import network, recorder, replica, turn  # noqa: E402
+from repertory.xp_store import digests  # noqa: E402
 from tests.runtime.simulating.clock import CountedLoop  # noqa: E402
 from tests.runtime.simulating.world import BUGS, Outcome, World  # noqa: E402
+
+
+class _Datetime(datetime):
+    """Today as the clock has it: two moments that are the same by chance would sort otherwise."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = UTC) -> datetime:  # type: ignore[override]
+        return datetime.fromtimestamp(clock.wall(), tz)
+
+
+for module in (memory_service, network, recorder, replica, turn, digests):
+    module.__dict__["datetime"] = _Datetime
 
 
 def _ids(dice: Random) -> Callable[[], UUID]:
