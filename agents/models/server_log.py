@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 _TAIL_BYTES = 64_000
@@ -18,6 +20,9 @@ _ADVICE = (
     ("unrecognized arguments", "correct 'arguments' in the manifest"),
     ("is not a local folder", "correct 'model' in the manifest: a folder, or a name on the hub"),
     ("offlinemodeisenabled", "correct 'model' in the manifest: a folder, or a name on the hub"),
+    ("localentrynotfounderror", "correct 'model': no such folder, and the hub may not be asked"),
+    ("no adapter found for", "correct 'lora' in the manifest: a folder with an adapter"),
+    ("is greater than the derived max_model_len", "lower '--max-model-len' in 'arguments'"),
     ("gated repo", "hand on a token of the hub: 'env: [HF_TOKEN]'"),
 )
 # What a line of vLLM's log holds, in small letters, and what it does from then on.
@@ -38,6 +43,7 @@ _PERCENT = re.compile(r"\b(\d{1,3})%")
 # `(EngineCore pid=7) ERROR 12-01 11:54:57 [core.py:133] `, of which every part may be missing.
 _BEFORE = re.compile(r"^(?:\([\w -]+ pid=\d+\) )?(?:[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] )?")
 _LONGEST = 300
+_INVALID = re.compile(r"ValidationError: \d+ validation errors? for \w+$")
 _HARMLESS = re.compile(r"^(?:\([\w -]+ pid=\d+\) )?(?:DEBUG|INFO|WARNING)\b")
 # `ValueError: it does not fit`, and not the line that raises it.
 _RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b(?::|$)")
@@ -64,7 +70,7 @@ def why_it_ended(log: Path) -> str:
     """The line that tells why it ended: one that is known, else the last error; "" for none."""
     faults = [
         line
-        for line in _tail(log)
+        for line in _joined(_tail(log))
         if not _HARMLESS.match(line) and not any(sign in line.lower() for sign in _NO_REASON)
     ]
     for line in reversed(faults):
@@ -95,6 +101,12 @@ def _tail(log: Path) -> list[str]:
     # Progress bars write over their own line.
     lines = (line.rsplit("\r", 1)[-1].strip() for line in text.split("\n"))
     return [line for line in lines if line]
+
+
+def _joined(lines: list[str]) -> Iterator[str]:
+    """The lines, that of a pydantic error with the one after it, which says what is wrong."""
+    for line, after in zip_longest(lines, lines[1:], fillvalue=""):
+        yield f"{line}: {_plain(after).strip()}" if _INVALID.search(line) else line
 
 
 def _plain(line: str) -> str:

@@ -39,6 +39,19 @@ def test_a_progress_bar_without_an_end_of_line_is_read(tmp_path: Path) -> None:
     assert log_tail(log, 1) == ["Loading safetensors checkpoint shards:  75% Completed | 3/4"]
 
 
+def test_a_pydantic_error_is_told_with_what_is_wrong(tmp_path: Path) -> None:
+    """Spec: vLLM 0.32's words for a wrong '--max-model-len'; the first line names only a class."""
+    log = tmp_path / "vllm.log"
+    log.write_text(
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+        "  Value error, User-specified max_model_len (999999) is greater than the derived"
+        " max_model_len (8192).\n"
+    )
+    why = why_it_ended(log)
+    assert why.endswith("is greater than the derived max_model_len (8192).")
+    assert "--max-model-len" in advice_for(why)
+
+
 def test_a_warning_that_names_an_error_is_no_reason() -> None:
     """Spec: vLLM 0.32 warns of `OSError` at every start; a killed server has no last words."""
     assert "can cause fd limit errors like `OSError" in STARTED.read_text("utf-8")
