@@ -28,13 +28,15 @@ WHERE t.ended=0 AND t.agent=? AND t.owner IN ({had}) AND NOT EXISTS (
         THEN e.created_at < t.created_at OR (e.created_at = t.created_at AND e.id < t.id)
         ELSE e.owner<>? END)
 ORDER BY t.created_at, t.id LIMIT ?"""
-# What is this process's already and comes before what it takes.
+# What is this process's already and comes before what it takes: asked for each by itself, so
+# that every plan goes by the dialogue.
 _BEFORE = """
-SELECT t.id, e.id FROM task t JOIN task e
-    ON e.tenant=t.tenant AND e.context_id=t.context_id AND +e.ended=0 AND e.agent || ''=t.agent
-    AND e.principal || ''=t.principal AND e.park='' AND e.owner=? AND e.id<>t.id
-    AND (e.created_at < t.created_at OR (e.created_at = t.created_at AND e.id < t.id))
-WHERE t.id IN ({marks})"""
+SELECT t.id, (
+    SELECT {joined} FROM task e
+    WHERE e.tenant=t.tenant AND e.context_id=t.context_id AND +e.ended=0 AND e.agent || ''=t.agent
+    AND e.principal || ''=t.principal AND e.park='' AND +e.owner=? AND e.id<>t.id
+    AND (e.created_at < t.created_at OR (e.created_at = t.created_at AND e.id < t.id)))
+FROM task t WHERE t.id IN ({marks})"""
 
 
 class Claims:
@@ -104,9 +106,15 @@ class Claims:
                 found += ids
             if not found:
                 return [], []
-            before = _BEFORE.format(marks=",".join("?" * len(found)))
-            pairs = connection.execute(before, (me, *found)).fetchall()
-            return found, [(task_id, earlier) for task_id, earlier in pairs]
+            joined = connection.dialect.joined("e.id")
+            before = _BEFORE.format(joined=joined, marks=",".join("?" * len(found)))
+            behind = connection.execute(before, (me, *found)).fetchall()
+            return found, [
+                (task_id, earlier)
+                for task_id, all_earlier in behind
+                for earlier in (all_earlier or "").split(",")
+                if earlier
+            ]
 
         return await self._database.transact(unit)
 

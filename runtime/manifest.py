@@ -434,14 +434,15 @@ class Manifest(Entry):
 
     def start_order(self) -> tuple[str, ...]:
         """The agents, each after those it depends on, else as they are written."""
-        order: list[str] = []
+        # In the order of being put in, and quick to look into.
+        order: dict[str, None] = {}
 
         def place(name: str) -> None:
             if name in order:
                 return
             for other in self.agents[name].depends:
                 place(other)
-            order.append(name)
+            order[name] = None
 
         for name in self.agents:
             place(name)
